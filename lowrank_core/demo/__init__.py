@@ -1,0 +1,1 @@
+"""The bundled model: the world it knows, its tokenizer, its training, its texts and its study."""
