@@ -1,0 +1,56 @@
+"""Every failure a user can meet: one clear sentence, and a hint at what to do next."""
+
+
+class LowRankError(Exception):
+    """A failure said in one sentence (`message`), with what to try next (`hint`)."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class BadValue(LowRankError):
+    """A setting outside its range, or of the wrong kind."""
+
+
+class ModelNotFound(LowRankError):
+    """Neither the bundled model, nor a model folder, nor a hub id that exists."""
+
+
+class ModelUnsupported(LowRankError):
+    """A model this program cannot take apart: no linear layers, or already quantized."""
+
+
+class ModelCorrupt(LowRankError):
+    """A model folder whose weights cannot be read."""
+
+
+class TextNotFound(LowRankError):
+    """Neither a named text nor a file."""
+
+
+class TextNotUtf8(LowRankError):
+    """A file that is not UTF-8 text."""
+
+
+class TextTooShort(LowRankError):
+    """An empty text, or one with fewer tokens than a single window."""
+
+
+class NonFinite(LowRankError):
+    """NaN or infinity at a named site."""
+
+
+class BudgetNotFeasible(LowRankError):
+    """A ratio that no choice of ranks can reach."""
+
+
+class ArtefactCorrupt(LowRankError):
+    """A stored result whose content does not match its checksum."""
+
+
+class OutOfMemory(LowRankError):
+    """The device has no room for what was asked."""

@@ -1,0 +1,24 @@
+"""Where things lie and what is assumed when nobody says otherwise."""
+
+import os
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+DEMO_MODEL = ASSETS / "demo_model"
+BUNDLED_STUDY = ASSETS / "study"
+TEXTS_FOLDER = ASSETS / "texts"
+
+CALIBRATION_WINDOWS = 128
+PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensitivity point is measured on
+GRADIENT_WINDOWS = 16  # of the calibration windows, the first ones, that go backward
+EVALUATION_WINDOWS = 64
+CPU_WINDOW, GPU_WINDOW = 256, 2048
+CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at
+SEED = 0
+
+
+def cache_folder() -> Path:
+    """The folder of the user's store: `LOWRANK_CACHE`, else the platform's cache folder."""
+    if folder := os.environ.get("LOWRANK_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lowrank-explorer"
