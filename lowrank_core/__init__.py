@@ -1,0 +1,43 @@
+"""Low-rank compression of language models, seen and measured: ASVD, NSVD and what comes after them.
+
+    import lowrank_core as lr
+    compressed = lr.run(lr.Recipe(model="demo", ratio=0.3))     # calibrate → spectra → plan → compress
+    print(compressed.ratio_achieved, compressed.predicted_nll)
+    lr.save(compressed, "demo-30")                              # an ordinary transformers folder
+
+The story is told in `lowrank_core/study/compress.py`; a method is one file in `lowrank_core/methods/`.
+Importing this package also lets `AutoModelForCausalLM.from_pretrained` load the folders it saves. Names are loaded
+when they are first used, so that a page that only reads results never waits for torch.
+"""
+
+import importlib
+
+from .export.register import register_on_import
+
+_HOMES = {
+    "METHODS": "methods",
+    "ALLOCATORS": "allocation",
+    "Recipe": "study.recipe",
+    "load_model": "models.loading",
+    "load_compressed": "models.loading",
+    "run": "study.compress",
+    "compress": "study.compress",
+    "calibrate": "study.steps",
+    "factorize": "study.steps",
+    "sensitivity": "study.steps",
+    "allocate": "study.steps",
+    "perplexity": "study.steps",
+    "generate": "study.steps",
+    "save": "study.steps",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+register_on_import()

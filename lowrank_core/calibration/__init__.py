@@ -1,0 +1,1 @@
+"""Texts, windows, and the statistics that a pass over them leaves behind."""

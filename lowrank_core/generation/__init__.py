@@ -1,0 +1,1 @@
+"""Text from one model or from two at once, token by token."""

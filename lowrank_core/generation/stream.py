@@ -1,0 +1,107 @@
+"""Streams of tokens: greedy or sampled, seeded, cancellable between any two tokens."""
+
+import inspect
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: the likeliest at temperature 0, else drawn with this seed."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply so far: its text, tokens, whether it ended, and the seconds it took (prompt first)."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finished: bool
+    prefill_seconds: float
+    decode_seconds: float
+    kv_bytes: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoded tokens per second, the first one (which the prompt's pass gives) not counted."""
+        return (len(self.tokens) - 1) / self.decode_seconds if self.decode_seconds > 0 else 0.0
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], raw: bool = False) -> Tensor:
+    """(1, T) token ids of a chat in the model's template, or of its last message alone where raw or template-less."""
+    if raw or not tokenizer.chat_template:
+        ids = tokenizer(messages[-1]["content"], add_special_tokens=False).input_ids
+    else:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+    return torch.tensor([ids or [tokenizer.eos_token_id or 0]])
+
+
+def stop_ids(model: nn.Module) -> set[int]:
+    """The tokens that end a reply."""
+    ids = model.generation_config.eos_token_id
+    return set() if ids is None else set(ids) if isinstance(ids, list) else {ids}
+
+
+def stream(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling) -> Generator[Reply, None, None]:
+    """The reply after every token; the last one is finished. Closing the generator stops it."""
+    device = next(model.parameters()).device
+    cache = DynamicCache(config=model.config)
+    argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    generator = torch.Generator("cpu").manual_seed(sampling.seed)
+    stops, room = stop_ids(model), model.config.max_position_embeddings - prompt.shape[1]
+    step, tokens, prefill, decode = prompt.to(device), [], 0.0, 0.0
+    while True:
+        began = time.perf_counter()
+        with torch.no_grad():
+            logits = model(input_ids=step, use_cache=True, logits_to_keep=1, **{argument: cache}).logits[0, -1]
+        token = _choose(logits, sampling.temperature, generator)
+        took = time.perf_counter() - began
+        prefill, decode = (took, decode) if not tokens else (prefill, decode + took)
+        ended = token in stops
+        if not ended:
+            tokens.append(token)
+        finished = ended or len(tokens) >= min(sampling.max_tokens, room)
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        yield Reply(text.rstrip("\ufffd") if not finished else text, tuple(tokens), finished, prefill, decode, cache_bytes(cache))
+        if finished:
+            return
+        step = torch.tensor([[token]], device=device)
+
+
+def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, None, None]):
+    """Pairs of replies, both streams a token further each time, until both have ended."""
+    streams, replies = [first, second], [None, None]
+    try:
+        while True:
+            moved = False
+            for i, s in enumerate(streams):
+                if (reply := next(s, None)) is not None:
+                    replies[i], moved = reply, True
+            if not moved:
+                return
+            yield tuple(replies)
+    finally:
+        for s in streams:
+            s.close()
+
+
+def cache_bytes(cache: DynamicCache) -> int:
+    """Bytes of the keys and values stored."""
+    return sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
+
+
+def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    if temperature <= 0:
+        return int(logits.argmax())
+    weights = (logits.float() / temperature).softmax(-1).cpu()
+    return int(torch.multinomial(weights, 1, generator=generator))

@@ -1,0 +1,79 @@
+"""Values of the study as artefacts and back (numpy only)."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..store import Artefact
+from ..types import ChannelSummary, Measurement, Point, Setting, Site, Spectrum
+
+
+@dataclass(frozen=True)
+class Body:
+    """The sites and sizes of a model, known without loading it."""
+
+    family: str
+    sites: tuple[Site, ...]
+    parameters: int  # of the whole model
+    element_size: int  # bytes per parameter as it is saved
+    context: int
+    chat: bool  # whether it has a chat template
+
+    @property
+    def site_parameters(self) -> int:
+        return sum(s.parameters for s in self.sites)
+
+    def site(self, path: str) -> Site:
+        """The site at a path."""
+        return next(s for s in self.sites if s.path == path)
+
+    @property
+    def group_keys(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(s.group for s in self.sites))
+
+    def to_artefact(self) -> Artefact:
+        return Artefact(facts={**asdict(self), "sites": [asdict(s) for s in self.sites]})
+
+    @classmethod
+    def from_artefact(cls, artefact: Artefact) -> "Body":
+        return cls(**{**artefact.facts, "sites": tuple(Site(**s) for s in artefact.facts["sites"])})
+
+
+def pack_summary(summary: ChannelSummary) -> Artefact:
+    arrays = {n: getattr(summary, n) for n in ("rms", "abs_mean", "abs_max", "kurtosis", "map_channels")}
+    arrays["map_values"] = summary.map_values.astype(np.float16)
+    return Artefact(arrays, {"group": summary.group, "tokens": summary.tokens, "map_tokens": list(summary.map_tokens)})
+
+
+def unpack_summary(artefact: Artefact) -> ChannelSummary:
+    facts = artefact.facts
+    arrays = {**artefact.arrays, "map_values": artefact.arrays["map_values"].astype(np.float32)}
+    return ChannelSummary(group=facts["group"], tokens=facts["tokens"], map_tokens=tuple(facts["map_tokens"]), **arrays)
+
+
+def pack_spectrum(spectrum: Spectrum) -> Artefact:
+    arrays = {"sigma": spectrum.sigma.astype(np.float32), "ranks": spectrum.ranks.astype(np.int32),
+              "output_error": spectrum.output_error.astype(np.float32)}
+    facts = {"path": spectrum.path, "method": spectrum.method, "energy": spectrum.energy, "loss_scale": spectrum.loss_scale}
+    return Artefact(arrays, facts)
+
+
+def unpack_spectrum(artefact: Artefact) -> Spectrum:
+    return Spectrum(**artefact.facts, **artefact.arrays)
+
+
+def pack_points(points: dict[float, Point]) -> Artefact:
+    return Artefact(facts={"points": [asdict(points[k]) for k in sorted(points)]})
+
+
+def unpack_points(artefact: Artefact | None) -> dict[float, Point]:
+    return {} if artefact is None else {p["keep"]: Point(**p) for p in artefact.facts["points"]}
+
+
+def pack_measurement(measurement: Measurement) -> Artefact:
+    return Artefact(facts={**asdict(measurement), "window_nll": list(measurement.window_nll)})
+
+
+def unpack_measurement(artefact: Artefact) -> Measurement:
+    facts = artefact.facts
+    return Measurement(facts["nll"], facts["tokens"], Setting(**facts["setting"]), tuple(facts["window_nll"]))

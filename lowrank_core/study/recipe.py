@@ -1,0 +1,93 @@
+"""The recipe: everything that decides a compressed model, in one frozen value (no torch here)."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..allocation import ALLOCATORS, check_ratio
+from ..errors import BadValue
+from ..methods import METHODS
+from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
+
+
+class Recipe(BaseModel):
+    """Model, text, method, allocator, ratio and seed; the page, a YAML file and a command line spell the same one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "demo"
+    text: str = "demo"
+    windows: int = CALIBRATION_WINDOWS
+    window: int | None = None  # tokens; None: the model's default
+    probe_windows: int = PROBE_WINDOWS
+    method: str = "asvd-i"
+    parameters: dict[str, float] = Field(default_factory=dict)  # of the method
+    allocator: str = "waterfill"
+    ratio: float = 0.3
+    overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
+    dense_roles: tuple[str, ...] = ()
+    dense_blocks: tuple[int, ...] = ()
+    seed: int = SEED
+
+    def model_post_init(self, context: Any) -> None:
+        choose(METHODS, self.method, "method").settle(self.parameters)
+        choose(ALLOCATORS, self.allocator, "allocator")
+        check_ratio(self.ratio)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, only what differs from the defaults and what names the work."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        named = {k: getattr(self, k) for k in ("model", "text", "method", "allocator", "ratio", "seed")}
+        return yaml.safe_dump({**named, **values}, sort_keys=False)
+
+    def to_command(self) -> str:
+        """The command line that does the same."""
+        words = ["python", "-m", "lowrank_core", "compress", self.model, "--ratio", f"{self.ratio:g}",
+                 "--method", self.method, "--allocator", self.allocator, "--calibrate", self.text]
+        defaults = Recipe()
+        if self.windows != defaults.windows:
+            words += ["--windows", str(self.windows)]
+        if self.window is not None:
+            words += ["--window", str(self.window)]
+        if self.seed != defaults.seed:
+            words += ["--seed", str(self.seed)]
+        if self.overrides or self.dense_roles or self.dense_blocks or self.parameters:
+            return "python -m lowrank_core compress " + shlex.quote(self.model) + " --recipe recipe.yaml"
+        return shlex.join(words)
+
+    def to_python(self) -> str:
+        """The Python lines that do the same."""
+        values = self.model_dump(exclude_defaults=True)
+        arguments = ", ".join(f"{k}={v!r}" for k, v in values.items())
+        return f"import lowrank_core\ncompressed = lowrank_core.run(lowrank_core.Recipe({arguments}))"
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """A Recipe from untrusted values; BadValue names the first that is wrong."""
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise BadValue(f"The recipe's {where} is wrong: {first['msg']}.", f"It takes: {', '.join(Recipe.model_fields)}.") from None
+
+
+def read_recipe(path: Path | str) -> dict[str, Any]:
+    """The values in a YAML file; BadValue where it is not a mapping."""
+    try:
+        values = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise BadValue(f"The recipe {str(path)!r} cannot be read.", "Give a YAML file as Copy recipe makes it.") from None
+    if not isinstance(values, dict):
+        raise BadValue(f"The recipe {str(path)!r} is not a list of names and values.", "See the docs on recipes.")
+    return values
+
+
+def choose(registry: dict[str, Any], key: str, what: str) -> Any:
+    """The registry's entry; BadValue lists what there is."""
+    if key not in registry:
+        raise BadValue(f"There is no {what} {key!r}.", f"Choose one of {', '.join(registry)}.")
+    return registry[key]
