@@ -64,10 +64,11 @@ def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[s
     """Ranks that use the budget to less than one rank of the smallest unit (our finishing step, after any rule).
 
     Over budget: a rank is taken away where it costs least loss per parameter. Under: a rank is added where it saves
-    most; a site whose next rank would reach its dense size is made dense when that fits.
+    most; a site whose next rank would reach its dense size is made dense when that fits. A rank that is no smaller
+    than the weight is dense from the start.
     """
-    ranks = dict(ranks)
     sites = {s.path: s for s in problem.sites}
+    ranks = {p: None if r is not None and r > break_even(sites[p]) else r for p, r in ranks.items()}
     left = problem.budget - sum(cost(s, ranks[s.path]) for s in problem.sites)
     curves = {p: np.asarray(problem.curves[p], float) for p in sites}
 
@@ -77,7 +78,7 @@ def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[s
         return (curve[rank] - curve[min(rank + 1, len(curve) - 1)]) / (site.d_out + site.d_in)
 
     while left < 0:
-        paths = [p for p in sites if ranks[p] is None or ranks[p] > 1]
+        paths = [p for p in sites if (break_even(sites[p]) if ranks[p] is None else ranks[p] - 1) > 0]
         if not paths:
             raise_infeasible(problem)
 
@@ -113,7 +114,7 @@ def raise_infeasible(problem: Problem) -> None:
     """BudgetNotFeasible, naming the largest ratio that rank 1 everywhere reaches."""
     from ..errors import BudgetNotFeasible
 
-    least = sum(s.d_out + s.d_in for s in problem.sites)
+    least = sum(min(cost(s, 1), s.parameters) for s in problem.sites)
     most = 1 - least / sum(s.parameters for s in problem.sites)
     raise BudgetNotFeasible(
         f"No ranks reach the ratio {problem.ratio}.", f"Rank 1 everywhere removes {most:.4f}: ask for less."

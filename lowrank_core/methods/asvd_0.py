@@ -9,8 +9,8 @@ FLOOR = 1e-3  # of the median magnitude: a channel that is never used must not d
 def channel_scale(magnitude, alpha: float):
     """(n,) the scale of each channel, (mean |x|)^α, with quiet channels lifted to a share of the median."""
     median = magnitude.median()
-    floor = FLOOR * (median if median > 0 else magnitude.max().clamp_min(1.0))
-    return magnitude.clamp_min(floor) ** alpha
+    typical = median if median > 0 else magnitude.max()
+    return magnitude.clamp_min(FLOOR * typical if typical > 0 else 1.0) ** alpha
 
 
 def factorize(weight, statistics, parameters) -> Factorization:

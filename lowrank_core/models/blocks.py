@@ -5,7 +5,6 @@ Blocks that need not run pass their input through; the block to start from is gi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ class BlockRunner:
     def __init__(self, model: nn.Module, block_paths: tuple[str, ...]):
         self.model = model
         self.blocks = [model.get_submodule(p) for p in block_paths]
+        self._in_tuple = self._returns_tuple()  # asked now: later a caller's hooks would count the pass it takes
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
@@ -60,10 +60,9 @@ class BlockRunner:
     def _entering(self, start: int, hidden: Tensor) -> Iterator[None]:
         """Blocks before `start` pass through, and `start` receives `hidden` whatever reaches it."""
         skipped = self.blocks[:start]
-        in_tuple = self._in_tuple if skipped else False
 
         def passing(hidden_states, *args, **kwargs):
-            return (hidden_states,) if in_tuple else hidden_states
+            return (hidden_states,) if self._in_tuple else hidden_states
 
         def replace(module, args, kwargs):
             if args:
@@ -80,8 +79,8 @@ class BlockRunner:
             for block in skipped:
                 vars(block).pop("forward", None)
 
-    @cached_property
-    def _in_tuple(self) -> bool:
+    @torch.no_grad()
+    def _returns_tuple(self) -> bool:
         """Whether the blocks return their hidden states inside a tuple."""
         found = []
         handle = self.blocks[0].register_forward_hook(lambda module, args, output: found.append(isinstance(output, tuple)))

@@ -27,8 +27,10 @@ def put(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 @contextmanager
 def exchanged(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[nn.Module]:
     """The model with these modules in place, put back on leaving."""
-    old = {path: put(model, path, module) for path, module in modules.items()}
+    old: dict[str, nn.Module] = {}
     try:
+        for path, module in modules.items():
+            old[path] = put(model, path, module)
         yield model
     finally:
         for path, module in old.items():

@@ -46,6 +46,7 @@ class Store:
         try:
             fresh.write_bytes(artefact.encode(key))
             os.replace(fresh, path)
+            path.with_suffix(".json" if artefact.arrays else ".safetensors").unlink(missing_ok=True)  # its former self
         finally:
             fresh.unlink(missing_ok=True)
         return artefact

@@ -2,10 +2,10 @@
 
 VERSIONS = {
     "anatomy": 1,  # sites and sizes of a model
-    "channels": 1,  # ChannelSummary of an input group
-    "gram": 1,  # second moment and means of an input group
+    "channels": 2,  # ChannelSummary of an input group
+    "gram": 2,  # second moment and means of an input group
     "gradient": 1,  # mean squared output gradient of every site
-    "spectrum": 1,  # Spectrum of a site under a method
-    "points": 1,  # measured sensitivity points of a site
-    "evaluation": 1,  # nll of a model under a plan on a text
+    "spectrum": 2,  # Spectrum of a site under a method
+    "points": 2,  # measured sensitivity points of a site
+    "evaluation": 2,  # nll of a model under a plan on a text
 }

@@ -1,0 +1,132 @@
+"""The model card that goes with a saved folder."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .register import METHOD
+
+FIRST_COLUMNS = ("text", "perplexity", "nll", "tokens", "windows", "window", "dtype", "device", "seed")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the model weighed before and after; parameters and bytes are the whole model's."""
+
+    parameters_before: int
+    parameters_after: int
+    bytes_before: int
+    bytes_after: int
+    ratio: float | None  # achieved: share of the sites' parameters removed; None where no site was looked at
+
+
+def card(name: str, base: str, ranks: Mapping[str, int | None], recipe: Mapping[str, Any], sizes: Sizes,
+         storage: str = "factored", measurements: Iterable[Mapping[str, Any]] = ()) -> str:
+    """The README.md of a compressed model's folder `name`, in Markdown."""
+    factored = sum(r is not None for r in ranks.values())
+    parts = [
+        _front_matter(base),
+        f"# {name}",
+        f"Low-rank version of `{base}`: {factored} of {len(ranks)} linear layers are {_what(storage)}.",
+        _facts(base, recipe, sizes, storage),
+        "## Load it", _loading(name, storage),
+        "## Measured", _measured(measurements),
+        "## Ranks", _ranks(ranks),
+        "The base model's licence and limits hold for this model, too.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(storage: str) -> str:
+    return "products of two thin factors" if storage == "factored" else "of low rank, multiplied out to dense weights"
+
+
+def _front_matter(base: str) -> str:
+    lines = ["library_name: transformers", "pipeline_tag: text-generation", f"tags: [{METHOD}, svd, compression]"]
+    if HUB_ID.fullmatch(base) and not Path(base).exists():  # the hub takes its own ids only, not local paths
+        lines.append(f"base_model: {base}")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _facts(base: str, recipe: Mapping[str, Any], sizes: Sizes, storage: str) -> str:
+    saved = 1 - sizes.bytes_after / max(sizes.bytes_before, 1)
+    rows = [
+        ("base model", base),
+        ("method", recipe.get("method", "not recorded")),
+        ("allocator", recipe.get("allocator", "not recorded")),
+        ("calibration", _calibration(recipe)),
+        ("ratio asked (share of the layers' parameters removed)", _percent(recipe.get("ratio"))),
+        ("ratio achieved", _percent(sizes.ratio)),
+        ("parameters", f"{sizes.parameters_before:,} → {sizes.parameters_after:,}"),
+        ("bytes of weights", f"{sizes.bytes_before:,} → {sizes.bytes_after:,} ({saved:.1%} saved)"),
+        ("storage", storage),
+    ]
+    return _table(("", ""), rows)
+
+
+def _calibration(recipe: Mapping[str, Any]) -> str:
+    if "text" not in recipe:
+        return "not recorded"
+    window = recipe.get("window") or "default"
+    return f"{recipe['text']}, {recipe.get('windows', '?')} windows of {window} tokens, seed {recipe.get('seed', '?')}"
+
+
+def _loading(name: str, storage: str) -> str:
+    load = [
+        "from transformers import AutoModelForCausalLM",
+        f"AutoModelForCausalLM.from_pretrained({json.dumps(name)})",
+    ]
+    if storage == "merged":
+        note = "An ordinary dense checkpoint: no other library is needed, no bytes are saved."
+        return "\n".join(["```python", *load, "```\n", note])
+    return "\n".join([
+        "```python", "import lowrank_core", *load, "```\n",
+        "The import teaches transformers this format. A process without it stops with a size mismatch, on purpose: "
+        "the alternative would be invented weights.",
+    ])
+
+
+def _measured(measurements: Iterable[Mapping[str, Any]]) -> str:
+    rows = [_flat(m) for m in measurements]
+    if not rows:
+        return "Nothing was measured when this model was saved."
+    found = list(dict.fromkeys(k for row in rows for k in row))
+    columns = [c for c in found if c not in FIRST_COLUMNS]
+    columns = [c for c in FIRST_COLUMNS if c in found] + columns
+    return _table(columns, [[row.get(c, "") for c in columns] for row in rows])
+
+
+def _flat(measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """The measurement's values with those of its setting beside them; long lists are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in measurement.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value)
+        elif not isinstance(value, list | tuple):
+            flat[key] = value
+    return flat
+
+
+def _ranks(ranks: Mapping[str, int | None]) -> str:
+    rows = [(f"`{path}`", "dense" if rank is None else rank) for path, rank in ranks.items()]
+    table = _table(("layer", "rank"), rows)
+    return f"<details><summary>Rank of each layer</summary>\n\n{table}\n\n</details>"
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(v) for v in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _percent(ratio: Any) -> str:
+    return f"{ratio:.1%}" if isinstance(ratio, int | float) else "not recorded"

@@ -1,0 +1,181 @@
+"""The pass over a text: against plain hooks and plain autograd, resumed, and never done twice."""
+
+import pytest
+import torch
+from torch import nn
+
+from lowrank_core.calibration import gradients
+from lowrank_core.calibration.collect import collect
+from lowrank_core.calibration.gradients import collect_gradients
+from lowrank_core.calibration.texts import read_text
+from lowrank_core.calibration.windows import cut_windows
+from lowrank_core.errors import NonFinite
+from lowrank_core.jobs import finish
+from lowrank_core.models.surgery import share_copy
+from lowrank_core.study import build
+from lowrank_core.study.compress import open_workbench
+from lowrank_core.study.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def windows(loaded, tiny_file) -> torch.Tensor:
+    return cut_windows(loaded.tokenizer, read_text(tiny_file), 11, 24)  # more than a batch, and not a multiple of one
+
+
+def collected(loaded, windows, done=frozenset()) -> dict:
+    found = {}
+    finish(collect(loaded, windows, lambda k, moments, shown: found.__setitem__(k, (moments, shown)), done))
+    return found
+
+
+@torch.no_grad()
+def brute_force(loaded, windows) -> dict[str, torch.Tensor]:
+    """Site path → (tokens, d_in) its inputs in the plain model."""
+    seen, model = {}, share_copy(loaded.model)
+    for s in loaded.anatomy.sites:
+        model.get_submodule(s.path).register_forward_pre_hook(
+            lambda m, args, p=s.path: seen.setdefault(p, []).append(args[0].flatten(0, 1)))
+    for window in windows:
+        model(input_ids=window[None])
+    return {p: torch.cat(x).double() for p, x in seen.items()}
+
+
+def test_statistics_are_those_of_the_plain_model(loaded, windows) -> None:
+    found, inputs = collected(loaded, windows), brute_force(loaded, windows)
+    assert found.keys() == loaded.anatomy.groups.keys()
+    for key, sites in loaded.anatomy.groups.items():
+        statistics, shown = found[key][0].statistics(), found[key][1]
+        for site in sites:
+            x = inputs[site.path]
+            torch.testing.assert_close(statistics.gram, x.T @ x / len(x), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(statistics.abs_mean, x.abs().mean(0), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(statistics.abs_max, x.abs().amax(0), rtol=1e-5, atol=1e-6)
+            assert statistics.tokens == len(x) == windows.numel()
+            torch.testing.assert_close(shown.values.double(), x[:24].abs(), rtol=1e-5, atol=1e-6)
+    tokens = found["0.qkv"][1].tokens
+    assert "".join(tokens) == loaded.tokenizer.decode(windows[0])
+
+
+def test_only_missing_groups_are_collected_and_equal(loaded, windows) -> None:
+    whole = collected(loaded, windows)
+    missing = {"1.o", "2.qkv"}
+    part = collected(loaded, windows, frozenset(whole) - missing)
+    assert set(part) == missing
+    assert all(torch.equal(part[k][0].gram, whole[k][0].gram) for k in missing)
+    assert collected(loaded, windows, frozenset(whole)) == {}
+
+
+def test_a_cancelled_pass_leaves_the_model_alone(loaded, windows) -> None:
+    def state() -> list:
+        return [(dict(m._forward_hooks), dict(m._forward_pre_hooks), set(vars(m))) for m in loaded.model.modules()]
+
+    found, before = {}, state()
+    for job in (collect(loaded, windows, lambda k, *rest: found.__setitem__(k, rest)), collect_gradients(loaded, windows)):
+        next(job)
+        job.close()
+    assert not found
+    assert state() == before
+
+
+def test_progress_reaches_its_total(loaded, windows) -> None:
+    for job in (collect(loaded, windows, lambda *a: None), collect_gradients(loaded, windows)):
+        steps = list(job)
+        assert [p.done for p in steps] == list(range(1, len(steps) + 1)) and {p.total for p in steps} == {len(steps)}
+
+
+def test_infinite_activations_name_their_group(loaded, windows) -> None:
+    broken = share_copy(loaded.model)
+    weight = broken.model.layers[1].mlp.gate_proj.weight.detach().clone()
+    broken.model.layers[1].mlp.gate_proj.weight = nn.Parameter(weight.fill_(float("inf")), requires_grad=False)
+    with pytest.raises(NonFinite, match=r"1\.down"):
+        collected(type(loaded)(loaded.folder, broken, loaded.tokenizer, loaded.anatomy), windows)
+
+
+# --- gradients ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"])
+def test_gradients_are_those_of_autograd(loaded, windows, path: str) -> None:
+    """The same sampled labels, the loss of one window at a time, and the output as a leaf of the graph."""
+    found = finish(collect_gradients(loaded, windows, seed=3))[path]
+    generator, labels = torch.Generator().manual_seed(3), []
+    for batch in windows.split(gradients.BATCH):
+        with torch.no_grad():
+            probabilities = loaded.model(input_ids=batch).logits.flatten(0, 1).softmax(-1)
+        labels.append(torch.multinomial(probabilities, 1, generator=generator).view(len(batch), -1))
+    labels, model, outputs = torch.cat(labels), share_copy(loaded.model), []
+
+    def cut(module, args, output):
+        outputs.append(output.detach().requires_grad_(True))
+        return outputs[-1]
+
+    model.get_submodule(path).register_forward_hook(cut)
+    total = torch.zeros(len(found), dtype=torch.float64)
+    for window, label in zip(windows, labels, strict=True):
+        outputs.clear()
+        loss = -model(input_ids=window[None]).logits[0].log_softmax(-1)[torch.arange(len(label)), label].sum()
+        (gradient,) = torch.autograd.grad(loss, outputs)
+        total += gradient[0].double().square().sum(0)
+    torch.testing.assert_close(found, total / windows.numel(), rtol=1e-4, atol=1e-9)
+
+
+def test_gradients_follow_their_seed_and_leave_none_behind(loaded, windows) -> None:
+    first, again, other = (finish(collect_gradients(loaded, windows, seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(first[p], again[p]) for p in first) and any(not torch.equal(first[p], other[p]) for p in first)
+    assert {p: g.shape for p, g in first.items()} == {s.path: (s.d_out,) for s in loaded.anatomy.sites}
+    assert all(torch.isfinite(g).all() and (g >= 0).all() and g.sum() > 0 for g in first.values())
+    assert all(p.grad is None and not p.requires_grad for p in loaded.model.parameters())
+
+
+# --- into the store ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch) -> dict:
+    """How often the two passes ran, and for which groups."""
+    ran = {"collect": [], "gradients": 0}
+
+    def counting_collect(loaded, windows, on_group, done=frozenset()):
+        ran["collect"].append(set(loaded.anatomy.groups) - done)
+        return (yield from collect(loaded, windows, on_group, done))
+
+    def counting_gradients(*args):
+        ran["gradients"] += 1
+        return (yield from collect_gradients(*args))
+
+    monkeypatch.setattr(build, "collect", counting_collect)
+    monkeypatch.setattr(build, "collect_gradients", counting_gradients)
+    return ran
+
+
+def bench_of(tiny, tiny_file, store, loaded, **recipe):
+    return open_workbench(Recipe(**{"model": str(tiny), "text": str(tiny_file), "windows": 10, "window": 24, **recipe}), store, loaded=loaded)
+
+
+def test_calibrating_twice_computes_once(tiny, tiny_file, store, loaded, counted) -> None:
+    for _ in range(2):
+        finish(bench_of(tiny, tiny_file, store, loaded).calibrate())
+    assert counted == {"collect": [set(loaded.anatomy.groups)], "gradients": 1}
+    finish(bench_of(tiny, tiny_file, store, loaded, seed=1).calibrate())
+    assert len(counted["collect"]) == 2 and counted["gradients"] == 2
+
+
+def test_a_stopped_calibration_goes_on_where_it_was(tiny, tiny_file, store, loaded, counted) -> None:
+    job = bench_of(tiny, tiny_file, store, loaded).calibrate()
+    for _ in range(3):  # two batches of block 0, and one of block 1
+        next(job)
+    job.close()
+    finish(bench_of(tiny, tiny_file, store, loaded).calibrate())
+    assert counted["collect"] == [set(loaded.anatomy.groups), {k for k in loaded.anatomy.groups if k[0] != "0"}]
+
+
+def test_a_damaged_statistic_alone_is_computed_again(tiny, tiny_file, store, loaded, counted) -> None:
+    bench = bench_of(tiny, tiny_file, store, loaded)
+    finish(bench.calibrate())
+    before = bench.statistics("1.down").gram
+    path = store.folder / "gram" / f"{bench.source.gram('1.down').digest}.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.warns(UserWarning, match="computed again"):
+        finish(bench.calibrate())
+    assert counted["collect"][1:] == [{"1.down"}] and counted["gradients"] == 1
+    assert torch.equal(bench.statistics("1.down").gram, before)

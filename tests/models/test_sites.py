@@ -1,0 +1,103 @@
+"""What is a site, who shares an input, and what is never touched."""
+
+import pytest
+import torch
+from torch import nn
+
+from lowrank_core.errors import ModelUnsupported
+from lowrank_core.models.blocks import BlockRunner
+from lowrank_core.models.sites import anatomy
+from tests.tiny import scale_weights, tiny_config
+
+SHAPES = {"q": (32, 32), "k": (16, 32), "v": (16, 32), "o": (32, 32), "gate": (48, 32), "up": (48, 32), "down": (32, 48)}
+
+
+def neox():
+    """A family without a row of its own: fused q/k/v, biases, LayerNorm."""
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    model = GPTNeoXForCausalLM(GPTNeoXConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=64,
+        max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+    )).eval().requires_grad_(False)
+    scale_weights(model)
+    return model
+
+
+def test_sites_in_the_order_of_the_data_flow(loaded) -> None:
+    sites = loaded.anatomy.sites
+    assert [(s.block, s.role) for s in sites] == [(b, r) for b in range(3) for r in SHAPES]
+    for s in sites:
+        linear = loaded.model.get_submodule(s.path)
+        assert isinstance(linear, nn.Linear) and tuple(linear.weight.shape) == (s.d_out, s.d_in) == SHAPES[s.role]
+        assert s.parameters == linear.weight.numel() and s.max_rank == min(linear.weight.shape)
+    assert loaded.anatomy.site(sites[4].path) == sites[4]
+    assert loaded.anatomy.block_paths == ("model.layers.0", "model.layers.1", "model.layers.2")
+    assert loaded.anatomy.family == "LLaMA" and not loaded.anatomy.bos
+
+
+def test_input_groups(loaded) -> None:
+    groups = {k: [s.role for s in v] for k, v in loaded.anatomy.groups.items()}
+    assert groups == {
+        f"{b}.{name}": roles for b in range(3)
+        for name, roles in {"qkv": ["q", "k", "v"], "o": ["o"], "gate_up": ["gate", "up"], "down": ["down"]}.items()
+    }
+
+
+def test_sites_of_a_group_read_the_very_same_input(loaded) -> None:
+    seen = {}
+    handles = [
+        loaded.model.get_submodule(s.path).register_forward_pre_hook(lambda m, args, p=s.path: seen.__setitem__(p, args[0]))
+        for s in loaded.anatomy.sites
+    ]
+    try:
+        with torch.no_grad():
+            loaded.model(input_ids=torch.arange(12)[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    for sites in loaded.anatomy.groups.values():
+        assert all(seen[s.path] is seen[sites[0].path] for s in sites)
+
+
+def test_tied_weights_are_never_sites(loaded) -> None:
+    head = loaded.model.lm_head.weight
+    assert head is loaded.model.model.embed_tokens.weight
+    assert all(loaded.model.get_submodule(s.path).weight is not head for s in loaded.anatomy.sites)
+
+
+def test_linears_tied_to_each_other_are_never_sites() -> None:
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM(tiny_config())
+    model.model.layers[1].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
+    paths = {s.path for s in anatomy(model).sites}
+    assert len(paths) == 19 and not any(p in paths for p in ("model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"))
+
+
+def test_a_family_without_a_row_is_taken_apart_all_the_same() -> None:
+    model = neox()
+    found = anatomy(model)
+    assert found.family == "generic" and len(found.block_paths) == 2
+    assert [s.role for s in found.sites if s.block == 0] == ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
+    assert len(found.groups) == len(found.sites) == 8  # nobody is known to share an input
+    ids = torch.arange(24).view(2, 12)
+    runner = BlockRunner(model, found.block_paths)
+    hidden, whole = runner.embed(ids), model(input_ids=ids).logits
+    for start in range(2):
+        torch.testing.assert_close(runner.logits(ids, start, hidden), whole)
+        hidden = runner.step(start, hidden, ids)
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    bare = nn.Module()
+    bare.config = type("Config", (), {"model_type": "unheard-of"})()
+    bare.linear = nn.Linear(3, 3)
+    with pytest.raises(ModelUnsupported, match="no list of blocks"):
+        anatomy(bare)
+    bare.blocks = nn.ModuleList([nn.LayerNorm(3)])
+    with pytest.raises(ModelUnsupported, match="no linear layer"):
+        anatomy(bare)
+    bare.config.model_type = "llama"
+    with pytest.raises(ModelUnsupported, match="model.layers"):
+        anatomy(bare)
