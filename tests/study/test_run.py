@@ -1,0 +1,244 @@
+"""The whole way on the tiny model: every method, every allocator, and the identities that tie the steps together."""
+
+import copy
+
+import pytest
+import torch
+
+import lowrank_core as lr
+from lowrank_core.allocation import ALLOCATORS
+from lowrank_core.calibration.texts import read_text
+from lowrank_core.calibration.windows import cut_windows
+from lowrank_core.evaluation.sensitivity import Probe
+from lowrank_core.jobs import finish
+from lowrank_core.methods import METHODS
+from lowrank_core.models.loading import load_model
+from lowrank_core.modules import FactoredLinear
+from lowrank_core.store import Store
+from lowrank_core.study import artefacts, build, compress, steps
+from lowrank_core.study.planning import predicted_nll
+from lowrank_core.study.recipe import Recipe
+from lowrank_core.types import Plan, Point
+
+IDS = torch.arange(48).view(2, 24) * 7 % 384
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory) -> Store:
+    """One store for the module: what one run found the next one reads, as in life."""
+    return Store(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def recipe_of(tiny, tiny_file):
+    def make(**values) -> Recipe:
+        return Recipe(**{"model": str(tiny), "text": str(tiny_file), "windows": 12, "window": 24, "probe_windows": 4, "ratio": 0.4, **values})
+
+    return make
+
+
+@pytest.fixture
+def bench(recipe_of, shared_store, loaded):
+    made = compress.open_workbench(recipe_of(), shared_store, loaded=loaded)
+    finish(made.calibrate())
+    return made
+
+
+@torch.no_grad()
+def logits(model) -> torch.Tensor:
+    return model(input_ids=IDS, use_cache=False).logits
+
+
+@pytest.mark.parametrize("allocator", ALLOCATORS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_with_every_allocator(recipe_of, shared_store, loaded, method: str, allocator: str) -> None:
+    dense = logits(loaded.model)
+    found = compress.run(recipe_of(method=method, allocator=allocator), shared_store, loaded=loaded)
+    assert 0.4 <= found.ratio_achieved + 1e-12 <= 0.42
+    model, sites = found.loaded.model, loaded.anatomy.sites
+    assert found.parameters_before == loaded.parameters
+    assert found.parameters_after == found.loaded.parameters == sum(p.numel() for p in model.parameters())
+    removed = found.parameters_before - found.parameters_after
+    assert removed == pytest.approx(found.ratio_achieved * sum(s.parameters for s in sites))
+    assert found.predicted_nll > 0 and set(found.seconds) == {"load", "calibrate", "spectra", "sensitivity", "plan", "compress"}
+    for s in sites:
+        module, rank = model.get_submodule(s.path), found.plan.ranks[s.path]
+        assert (module.rank if isinstance(module, FactoredLinear) else None) == rank
+    assert torch.isfinite(logits(model)).all() and not torch.equal(logits(model), dense)
+    assert torch.equal(logits(loaded.model), dense)  # the dense model is as it was
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_compressed_model_is_the_dense_one_with_its_weights_replaced(bench, recipe_of, method: str) -> None:
+    recipe, ranks = recipe_of(method=method), {s.path: 6 + s.block for s in bench.loaded.anatomy.sites}
+    merged = copy.deepcopy(bench.loaded.model)
+    for path, rank in ranks.items():
+        w, statistics = bench.weight(path), bench.statistics(bench.sites[path].group)
+        cut = METHODS[method].factorize(w, statistics, METHODS[method].settle()).cut(rank)
+        merged.get_submodule(path).weight.data = (cut.left @ cut.right).float()
+    torch.testing.assert_close(logits(compress.compress(bench, recipe, Plan(ranks))), logits(merged), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_applying_another_plan_equals_compressing_anew(bench, recipe_of, method: str) -> None:
+    recipe = recipe_of(method=method)
+    plans = [Plan({s.path: rank(i) for i, s in enumerate(bench.loaded.anatomy.sites)}) for rank in (
+        lambda i: 8, lambda i: None if i % 3 else 5, lambda i: 3 if i % 3 else None, lambda i: 1 + i % 16)]
+    model = compress.compress(bench, recipe, plans[0])
+    for plan in (*plans[1:], plans[0]):
+        compress.apply(bench, recipe, plan, model)
+        assert torch.equal(logits(model), logits(compress.compress(bench, recipe, plan)))
+    compress.apply(bench, recipe, Plan({s.path: None for s in bench.loaded.anatomy.sites}), model)
+    assert torch.equal(logits(model), logits(bench.loaded.model))
+
+
+def test_full_rank_is_the_dense_model(bench, recipe_of) -> None:
+    plan = Plan({s.path: s.max_rank for s in bench.loaded.anatomy.sites})
+    for method in METHODS:
+        torch.testing.assert_close(logits(compress.compress(bench, recipe_of(method=method), plan)), logits(bench.loaded.model), rtol=1e-3, atol=1e-3)
+
+
+def test_everything_that_was_not_replaced_is_shared(bench, recipe_of) -> None:
+    paths = [s.path for s in bench.loaded.anatomy.sites if s.role in ("up", "v")]
+    model = compress.compress(bench, recipe_of(), Plan({s.path: 4 if s.path in paths else None for s in bench.loaded.anatomy.sites}))
+    dense = {p.data_ptr() for p in bench.loaded.model.parameters()} | {b.data_ptr() for b in bench.loaded.model.buffers()}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert (tensor.data_ptr() in dense) != any(name.startswith(p) for p in paths), name
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_two_models_of_one_study_share_their_factors(bench, recipe_of) -> None:
+    """Slices of one factorization: a session costs a dict of ranks."""
+    path = "model.layers.1.mlp.up_proj"
+    first, second = (compress.compress(bench, recipe_of(), Plan({path: rank})).get_submodule(path) for rank in (4, 9))
+    assert first.weight.data_ptr() == second.weight.data_ptr() and first.weight_u.data_ptr() == second.weight_u.data_ptr()
+    assert first.rank == 4 and second.rank == 9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_stored_gives_the_very_same_plan(recipe_of, store, loaded, method: str) -> None:
+    """A first run and one that only reads decide alike, down to the last digit."""
+    first, second = (compress.run(recipe_of(method=method), store, loaded=loaded) for _ in range(2))
+    assert first.plan == second.plan and first.predicted_nll == second.predicted_nll
+    assert torch.equal(logits(first.loaded.model), logits(second.loaded.model))
+
+
+def test_overrides_and_dense_roles_reach_the_model(recipe_of, shared_store, loaded) -> None:
+    recipe = recipe_of(overrides={"model.layers.0.mlp.up_proj": 2}, dense_roles=("q", "k"), ratio=0.3)
+    found = compress.run(recipe, shared_store, loaded=loaded)
+    assert found.loaded.model.get_submodule("model.layers.0.mlp.up_proj").rank == 2
+    assert all(isinstance(found.loaded.model.get_submodule(s.path), torch.nn.Linear) for s in loaded.anatomy.sites if s.role in "qk")
+    assert 0.3 <= found.ratio_achieved + 1e-12 < 0.32
+
+
+def test_a_run_can_be_cancelled_and_taken_up_again(recipe_of, store, loaded) -> None:
+    recipe, stages = recipe_of(allocator="strs"), []
+    whole = compress.run(recipe, loaded=loaded)  # into the cache folder of this test
+    job = compress.run.steps(recipe, store, loaded=loaded)
+    for progress in job:
+        stages.append(progress.stage)
+        if stages.count("sensitivity") == 20:
+            job.close()
+    assert list(dict.fromkeys(stages)) == ["statistics", "gradients", "spectra", "probe", "sensitivity"]
+    measured = []
+    again = finish(compress.run.steps(recipe, store, loaded=loaded), lambda p: measured.append(p.value))
+    assert again.plan == whole.plan and again.predicted_nll == whole.predicted_nll
+    assert sum(isinstance(v, Point) for v in measured) == 21 * 9
+
+
+def test_in_16_bit_the_factors_are_measured_as_they_are_saved(tiny, recipe_of, shared_store) -> None:
+    found = compress.run(recipe_of(), shared_store, dtype="bfloat16")
+    assert {p.dtype for p in found.loaded.model.parameters()} == {torch.bfloat16} and found.element_size == 2
+
+
+# --- spectra and points ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_spectra_price_what_the_cut_costs(bench, method: str) -> None:
+    parameters = METHODS[method].settle()
+    gradient = bench.store.read(bench.source.gradient()).arrays
+    for path, spectrum in finish(bench.spectra(method, parameters)).items():
+        w, gram = bench.weight(path), bench.statistics(bench.sites[path].group).gram
+        assert spectrum.path == path and spectrum.method == method
+        assert spectrum.energy == pytest.approx(float(torch.trace(w @ gram @ w.T)), rel=1e-9)
+        assert spectrum.loss_scale == pytest.approx(float(gradient[path].mean()) / 2)
+        assert spectrum.ranks[0] == 0 and spectrum.ranks[-1] == bench.sites[path].max_rank
+        for rank, error in zip(spectrum.ranks[::3], spectrum.output_error[::3], strict=True):
+            cut = METHODS[method].factorize(w, bench.statistics(bench.sites[path].group), parameters).cut(int(rank))
+            rest = w - cut.left @ cut.right
+            assert float(error) == pytest.approx(float(torch.trace(rest @ gram @ rest.T)), abs=1e-6 * spectrum.energy)
+
+
+def test_a_measured_point_is_the_compressed_model(bench, recipe_of) -> None:
+    """A site at a rank, by the table and by a plan: the same loss on the probe windows."""
+    site = bench.loaded.anatomy.sites[8]
+    (point,) = finish(bench.measure("svd", {}, [(site.path, 0.3)]))
+    model = compress.compress(bench, recipe_of(method="svd"), Plan({site.path: point.rank}))
+    probe_windows = bench.windows[:4]
+    setting = bench.study.setting(4)
+    losses = [compress.perplexity(m, probe_windows, setting).nll for m in (model, bench.loaded.model)]
+    assert point.delta_nll == pytest.approx(losses[0] - losses[1], abs=1e-6)
+
+
+def test_points_are_measured_once_and_in_the_order_asked(bench, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(build, "Probe", type("Counted", (Probe,), {
+        "measure": lambda self, site, keep, *rest: calls.append((site.path, keep)) or Probe.measure(self, site, keep, *rest)}))
+    paths = list(bench.sites)
+    wanted = [(paths[3], 0.35), (paths[0], 0.35), (paths[3], 0.15)]
+    found = finish(bench.measure("asvd-0", {"alpha": 0.25}, wanted))
+    assert [(p.path, p.keep) for p in found] == calls == wanted
+    assert finish(bench.measure("asvd-0", {"alpha": 0.25}, wanted[::-1])) == found[::-1] and calls == wanted
+    finish(bench.measure("asvd-0", {"alpha": 0.75}, wanted[:1]))
+    assert len(calls) == 4  # another parameter is another measurement
+    assert set(bench.study.points(paths[3], "asvd-0", {"alpha": 0.25})) == {0.15, 0.35}
+
+
+def test_evaluations_are_stored(bench, recipe_of, tiny_file, monkeypatch) -> None:
+    text, recipe = read_text(tiny_file), recipe_of()
+    plan = Plan({s.path: 6 for s in bench.loaded.anatomy.sites})
+    model = compress.compress(bench, recipe, plan)
+    dense, cut = compress.evaluate(bench, text, windows=5), compress.evaluate(bench, text, model, recipe, plan, windows=5)
+    assert dense.nll != cut.nll and dense.tokens == cut.tokens == 5 * 23
+    assert dense.nll == compress.perplexity(bench.loaded.model, cut_windows(bench.loaded.tokenizer, text, 5, 24), dense.setting).nll
+    monkeypatch.setattr(compress, "perplexity", None)  # from here on nothing may be measured
+    assert compress.evaluate(bench, text, windows=5) == dense
+    assert compress.evaluate(bench, text, model, recipe, plan, windows=5) == cut
+
+
+def test_values_survive_the_store(bench) -> None:
+    group = "1.down"
+    summary = bench.study.summary(group)
+    again = artefacts.unpack_summary(artefacts.pack_summary(summary))
+    assert again.group == group and again.tokens == 12 * 24 and again.map_tokens == summary.map_tokens
+    assert all((getattr(again, n) == getattr(summary, n)).all() for n in ("rms", "abs_mean", "abs_max", "kurtosis", "map_channels", "map_values"))
+    assert bench.study.body == bench.body and bench.body.site_parameters == 3 * 7680
+    assert bench.body.chat and bench.body.context == 64 and len(bench.body.group_keys) == 12 and bench.body.element_size == 4
+
+
+# --- the public names ----------------------------------------------------------------------------------------------
+
+
+def test_the_single_steps_under_their_public_names(tiny, tiny_file, recipe_of) -> None:
+    bench = lr.calibrate(str(tiny), str(tiny_file), windows=12, window=24, probe_windows=4, device="cpu")
+    spectra = lr.factorize(bench, "asvd-0", alpha=0.75)
+    points = lr.sensitivity(bench, "asvd-0", (0.3, 0.6), alpha=0.75)
+    assert {tuple(row) for row in points.values()} == {(0.3, 0.6)} and len(points) == 21
+    plan = lr.allocate(bench, spectra, ratio=0.5, points=points, allocator="strs")
+    assert 0.5 <= plan.ratio(bench.loaded.anatomy.sites) + 1e-12 < 0.52
+    model = lr.compress(bench, recipe_of(method="asvd-0", parameters={"alpha": 0.75}), plan)
+    measured = lr.perplexity(model, bench.loaded.tokenizer, str(tiny_file), windows=6, window=24)
+    assert measured.setting.windows == 6 and measured.setting.dtype == "float32" and measured.perplexity > 1
+    reply = lr.generate(model, bench.loaded.tokenizer, "What is the sky?", max_tokens=5)
+    assert isinstance(reply, str) and reply == lr.generate(model, bench.loaded.tokenizer, "What is the sky?", max_tokens=5)
+    assert predicted_nll(plan, spectra) > 0
+
+
+def test_the_public_names_are_there() -> None:
+    for name in ("load_model", "calibrate", "factorize", "sensitivity", "allocate", "compress", "perplexity", "generate", "save",
+                 "load_compressed", "run", "METHODS", "ALLOCATORS", "Recipe"):
+        assert name in lr.__all__ and getattr(lr, name) is not None
+    with pytest.raises(AttributeError, match="nobody"):
+        _ = lr.nobody
+    assert lr.load_model is load_model and lr.calibrate is steps.calibrate
