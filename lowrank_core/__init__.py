@@ -12,7 +12,7 @@ when they are first used, so that a page that only reads results never waits for
 
 import importlib
 
-from .export.register import register_on_import
+from .models.register import register_on_import
 
 _HOMES = {
     "METHODS": "methods",

@@ -30,11 +30,19 @@ def tiny_config(**config):
     """A LLaMA configuration: grouped-query attention, tied embeddings, 3 blocks, context 64."""
     from transformers import LlamaConfig
 
-    return LlamaConfig(**{
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 384, "tie_word_embeddings": True,
-        **config,
-    })
+    return LlamaConfig(
+        **{
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 64,
+            "vocab_size": 384,
+            "tie_word_embeddings": True,
+            **config,
+        }
+    )
 
 
 def scale_weights(model, seed: int = 0) -> None:
@@ -61,7 +69,11 @@ def tiny_llama(folder: Path | str, shard: str = "5GB", **config) -> Path:
     folder = Path(folder)
     settings = tiny_config(**config)
     tokenizer = train_tokenizer([TOKENIZER_TEXT], settings.vocab_size, settings.max_position_embeddings)
-    settings.bos_token_id, settings.eos_token_id, settings.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
+    settings.bos_token_id, settings.eos_token_id, settings.pad_token_id = (
+        None,
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LlamaForCausalLM(settings)

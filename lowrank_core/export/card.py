@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .register import METHOD
+from ..models.register import METHOD
 
 FIRST_COLUMNS = ("text", "perplexity", "nll", "tokens", "windows", "window", "dtype", "device", "seed")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")

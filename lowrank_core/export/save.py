@@ -17,7 +17,7 @@ from ..errors import BadValue
 from ..models.surgery import put, share_copy
 from ..modules import FactoredLinear
 from .card import Sizes, card
-from .quantizer import FACTORED, LowRankConfig, check_site, merged_linear, refuse_offloaded
+from ..models.quantizer import FACTORED, LowRankConfig, check_site, merged_linear, refuse_offloaded
 
 MERGED = "merged"
 STORAGES = (FACTORED, MERGED)

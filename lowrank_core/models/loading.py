@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported
-from ..export.register import register
+from .register import register
 from ..settings import CPU_WINDOW, GPU_WINDOW
 from .sites import Anatomy, anatomy
 from .where import DEMO, ModelFolder, locate

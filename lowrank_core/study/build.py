@@ -113,8 +113,9 @@ class Workbench:
         for i, site in enumerate(self.sites.values()):
             spectrum = self.study.spectrum(site.path, method, parameters)
             if spectrum is None:
-                spectrum = self._spectrum(site, method, parameters, 0.5 * float(gradient[site.path].mean()))
-                self.store.write(self.source.spectrum(site.path, method, parameters), artefacts.pack_spectrum(spectrum))
+                made = artefacts.pack_spectrum(self._spectrum(site, method, parameters, 0.5 * float(gradient[site.path].mean())))
+                self.store.write(self.source.spectrum(site.path, method, parameters), made)
+                spectrum = artefacts.unpack_spectrum(made)  # as it will be read: the next run decides alike
             found[site.path] = spectrum
             yield Progress("spectra", i + 1, len(self.sites), site.label)
         return found

@@ -36,6 +36,8 @@ class Recipe(BaseModel):
         choose(METHODS, self.method, "method").settle(self.parameters)
         choose(ALLOCATORS, self.allocator, "allocator")
         check_ratio(self.ratio)
+        if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
+            raise BadValue("The recipe reads no text.", "Give at least 1 window, at least 1 of them to probe, of at least 2 tokens.")
 
     def to_yaml(self) -> str:
         """The recipe as YAML, only what differs from the defaults and what names the work."""
@@ -45,7 +47,7 @@ class Recipe(BaseModel):
 
     def to_command(self) -> str:
         """The command line that does the same."""
-        words = ["python", "-m", "lowrank_core", "compress", self.model, "--ratio", f"{self.ratio:g}",
+        words = ["python", "-m", "lowrank_core", "compress", self.model, "--ratio", str(self.ratio),
                  "--method", self.method, "--allocator", self.allocator, "--calibrate", self.text]
         defaults = Recipe()
         if self.windows != defaults.windows:
@@ -54,7 +56,8 @@ class Recipe(BaseModel):
             words += ["--window", str(self.window)]
         if self.seed != defaults.seed:
             words += ["--seed", str(self.seed)]
-        if self.overrides or self.dense_roles or self.dense_blocks or self.parameters:
+        if (self.overrides or self.dense_roles or self.dense_blocks or self.parameters
+                or self.probe_windows != defaults.probe_windows):
             return "python -m lowrank_core compress " + shlex.quote(self.model) + " --recipe recipe.yaml"
         return shlex.join(words)
 

@@ -27,7 +27,9 @@ def problem_of(shapes, ratio: float, seed: int = 0, noise: float = 0.3) -> Probl
         square = np.sort(rng.exponential(1, s.max_rank) ** 3)[::-1] * 10 ** rng.uniform(-4, 0)
         curves[s.path] = np.append(np.cumsum(square[::-1])[::-1], 0.0)
     table = {
-        s.path: {k: float(curves[s.path][rank_at(s, k)] * rng.lognormal(0, noise) + rng.normal(0, 1e-4)) for k in CANDIDATES}
+        s.path: {
+            k: float(curves[s.path][rank_at(s, k)] * rng.lognormal(0, noise) + rng.normal(0, 1e-4)) for k in CANDIDATES
+        }
         for s in sites
     }
     return Problem(sites, ratio, curves, table)
@@ -52,7 +54,8 @@ def check(problem: Problem, plan: Plan) -> None:
     assert plan.ratio(problem.sites) >= problem.ratio - 1e-12
     steps = [
         s.d_out + s.d_in if plan.ranks[s.path] < break_even(s) else s.parameters - cost(s, plan.ranks[s.path])
-        for s in problem.sites if plan.ranks[s.path] is not None
+        for s in problem.sites
+        if plan.ranks[s.path] is not None
     ]
     assert steps and left < min(steps)
 
@@ -74,7 +77,8 @@ def test_a_model_of_layers(key: str, ratio: float) -> None:
 @every_allocator
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8),
-    ratio=st.floats(0.005, 0.995), seed=st.integers(0, 1000),
+    ratio=st.floats(0.005, 0.995),
+    seed=st.integers(0, 1000),
 )
 def test_any_layers_and_ratio(key: str, shapes, ratio: float, seed: int) -> None:
     problem = problem_of(shapes, ratio, seed)
@@ -126,7 +130,13 @@ def test_flat_curves_are_no_obstacle(key: str) -> None:
 @every_allocator
 def test_an_entry_says_who_it_is(key: str) -> None:
     entry = ALLOCATORS[key]
-    assert entry.key == key and entry.label and entry.paper and entry.link.startswith("https://") and entry.line.endswith(".")
+    assert (
+        entry.key == key
+        and entry.label
+        and entry.paper
+        and entry.link.startswith("https://")
+        and entry.line.endswith(".")
+    )
 
 
 def test_uniform_gives_every_layer_the_same_share() -> None:
@@ -163,7 +173,8 @@ def test_strs_is_the_published_rule(ratio: float, seed: int) -> None:
 
 @given(
     shapes=st.lists(st.tuples(st.integers(4, 40), st.integers(4, 40)), min_size=1, max_size=5),
-    ratio=st.floats(0.01, 0.95), seed=st.integers(0, 1000),
+    ratio=st.floats(0.01, 0.95),
+    seed=st.integers(0, 1000),
 )
 def test_strs_is_the_published_rule_anywhere(shapes, ratio: float, seed: int) -> None:
     problem = problem_of(shapes, ratio, seed, noise=1.0)
@@ -187,7 +198,8 @@ def test_waterfill_is_near_the_best_of_all_plans() -> None:
     first, second = problem.sites
     best = min(
         predicted(problem, ranks)
-        for a in (*range(1, break_even(first) + 1), None) for b in (*range(1, break_even(second) + 1), None)
+        for a in (*range(1, break_even(first) + 1), None)
+        for b in (*range(1, break_even(second) + 1), None)
         if kept(problem, ranks := {first.path: a, second.path: b}) <= problem.budget
     )
     found = predicted(problem, ALLOCATORS["waterfill"].plan(problem).ranks)

@@ -9,7 +9,9 @@ from lowrank_core.errors import NonFinite
 
 def drawn(tokens: int = 90, channels: int = 7) -> torch.Tensor:
     g = torch.Generator().manual_seed(0)
-    return torch.randn(tokens, channels, generator=g, dtype=torch.float64) * torch.logspace(-2, 2, channels, dtype=torch.float64)
+    return torch.randn(tokens, channels, generator=g, dtype=torch.float64) * torch.logspace(
+        -2, 2, channels, dtype=torch.float64
+    )
 
 
 def moments(*parts: torch.Tensor) -> Moments:
@@ -76,10 +78,15 @@ def test_summary_by_definition() -> None:
     torch.testing.assert_close(torch.from_numpy(found.kurtosis).double(), kurtosis, rtol=1e-6, atol=1e-6)
     assert found.top_channel == 6 and found.outlier_ratio == pytest.approx(float(found.rms[6] / sorted(found.rms)[3]))
     assert found.energy_share.sum() == pytest.approx(1)
-    assert found.map_channels.tolist() == [6, 5, 4] and found.map_values.shape == (20, 3) and len(found.map_tokens) == 20
+    assert (
+        found.map_channels.tolist() == [6, 5, 4] and found.map_values.shape == (20, 3) and len(found.map_tokens) == 20
+    )
 
 
 def test_dead_channels_summarize_to_numbers() -> None:
     x = torch.zeros(10, 4)
     found = summary("0.qkv", moments(x), TokenMap(x, ("a",) * 10))
-    assert all(v == v and abs(v) < float("inf") for v in (*found.rms, *found.kurtosis, found.outlier_ratio, *found.energy_share))
+    assert all(
+        v == v and abs(v) < float("inf")
+        for v in (*found.rms, *found.kurtosis, found.outlier_ratio, *found.energy_share)
+    )

@@ -34,7 +34,8 @@ def brute_force(loaded, windows) -> dict[str, torch.Tensor]:
     seen, model = {}, share_copy(loaded.model)
     for s in loaded.anatomy.sites:
         model.get_submodule(s.path).register_forward_pre_hook(
-            lambda m, args, p=s.path: seen.setdefault(p, []).append(args[0].flatten(0, 1)))
+            lambda m, args, p=s.path: seen.setdefault(p, []).append(args[0].flatten(0, 1))
+        )
     for window in windows:
         model(input_ids=window[None])
     return {p: torch.cat(x).double() for p, x in seen.items()}
@@ -70,7 +71,10 @@ def test_a_cancelled_pass_leaves_the_model_alone(loaded, windows) -> None:
         return [(dict(m._forward_hooks), dict(m._forward_pre_hooks), set(vars(m))) for m in loaded.model.modules()]
 
     found, before = {}, state()
-    for job in (collect(loaded, windows, lambda k, *rest: found.__setitem__(k, rest)), collect_gradients(loaded, windows)):
+    for job in (
+        collect(loaded, windows, lambda k, *rest: found.__setitem__(k, rest)),
+        collect_gradients(loaded, windows),
+    ):
         next(job)
         job.close()
     assert not found
@@ -94,7 +98,9 @@ def test_infinite_activations_name_their_group(loaded, windows) -> None:
 # --- gradients ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"])
+@pytest.mark.parametrize(
+    "path", ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"]
+)
 def test_gradients_are_those_of_autograd(loaded, windows, path: str) -> None:
     """The same sampled labels, the loss of one window at a time, and the output as a leaf of the graph."""
     found = finish(collect_gradients(loaded, windows, seed=3))[path]
@@ -121,7 +127,9 @@ def test_gradients_are_those_of_autograd(loaded, windows, path: str) -> None:
 
 def test_gradients_follow_their_seed_and_leave_none_behind(loaded, windows) -> None:
     first, again, other = (finish(collect_gradients(loaded, windows, seed)) for seed in (0, 0, 1))
-    assert all(torch.equal(first[p], again[p]) for p in first) and any(not torch.equal(first[p], other[p]) for p in first)
+    assert all(torch.equal(first[p], again[p]) for p in first) and any(
+        not torch.equal(first[p], other[p]) for p in first
+    )
     assert {p: g.shape for p, g in first.items()} == {s.path: (s.d_out,) for s in loaded.anatomy.sites}
     assert all(torch.isfinite(g).all() and (g >= 0).all() and g.sum() > 0 for g in first.values())
     assert all(p.grad is None and not p.requires_grad for p in loaded.model.parameters())
@@ -149,7 +157,11 @@ def counted(monkeypatch) -> dict:
 
 
 def bench_of(tiny, tiny_file, store, loaded, **recipe):
-    return open_workbench(Recipe(**{"model": str(tiny), "text": str(tiny_file), "windows": 10, "window": 24, **recipe}), store, loaded=loaded)
+    return open_workbench(
+        Recipe(**{"model": str(tiny), "text": str(tiny_file), "windows": 10, "window": 24, **recipe}),
+        store,
+        loaded=loaded,
+    )
 
 
 def test_calibrating_twice_computes_once(tiny, tiny_file, store, loaded, counted) -> None:

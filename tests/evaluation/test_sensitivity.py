@@ -34,7 +34,9 @@ def factors(loaded, site, rank: int):
 
 def test_the_dense_loss_is_the_models(loaded, windows, probe) -> None:
     dense = perplexity(loaded.model, windows, SETTING)
-    torch.testing.assert_close(probe.dense_nll, torch.tensor(dense.window_nll, dtype=torch.float64), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        probe.dense_nll, torch.tensor(dense.window_nll, dtype=torch.float64), rtol=1e-6, atol=1e-7
+    )
     assert probe.tokens == windows.numel()
 
 

@@ -17,7 +17,7 @@ ORDERS = {
     "ours first": (OURS, THEIRS),
     "theirs first": (THEIRS, OURS),
     "theirs fully loaded first": (DEEP, THEIRS, OURS),
-    "ours twice": (OURS, FORGET, OURS, THEIRS, "import lowrank_core.export.register as r; r.register(); r.register()"),
+    "ours twice": (OURS, FORGET, OURS, THEIRS, "import lowrank_core.models.register as r; r.register(); r.register()"),
     "ours twice around theirs": (OURS, DEEP, FORGET, OURS, THEIRS),
 }
 
@@ -90,7 +90,7 @@ def test_the_card_s_snippet_runs(folders, python):
 
 
 def test_importing_the_library_loads_neither_torch_nor_transformers(python):
-    done = python(OURS, "import lowrank_core.export, lowrank_core.export.register, lowrank_core.export.card, sys, json",
+    done = python(OURS, "import lowrank_core.export, lowrank_core.models.register, lowrank_core.export.card, sys, json",
                   "print(json.dumps([m for m in ('torch', 'transformers') if m in sys.modules]))")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
@@ -99,12 +99,12 @@ def test_importing_the_library_loads_neither_torch_nor_transformers(python):
 def test_the_finder_leaves_no_trace(python):
     """A mere look for the module keeps the hook; importing it uses it up and leaves the ordinary loader."""
     done = python(
-        OURS, "import sys, importlib.util, lowrank_core.export.register as r",
+        OURS, "import sys, importlib.util, lowrank_core.models.register as r",
         "waiting = lambda: sum(isinstance(f, r._Finder) for f in sys.meta_path)",
         "import transformers", "assert waiting() == 1",
         "r.register_on_import()", "assert waiting() == 1",
         "import transformers.quantizers.auto as auto", "assert waiting() == 0",
         "assert type(auto.__loader__).__name__ == 'SourceFileLoader' and auto.__spec__.loader is auto.__loader__",
-        "assert auto.AUTO_QUANTIZER_MAPPING['lowrank'].__module__ == 'lowrank_core.export.quantizer'",
+        "assert auto.AUTO_QUANTIZER_MAPPING['lowrank'].__module__ == 'lowrank_core.models.quantizer'",
     )
     assert done.returncode == 0, done.stderr

@@ -29,8 +29,9 @@ def replies(model, loaded, prompt, **sampling) -> list[Reply]:
 
 @torch.no_grad()
 def test_greedy_equals_generate(loaded, model, prompt) -> None:
-    expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False,
-                              pad_token_id=0)[0, prompt.shape[1]:].tolist()
+    expected = model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, pad_token_id=0
+    )[0, prompt.shape[1] :].tolist()
     last = replies(model, loaded, prompt, max_tokens=20)[-1]
     assert list(last.tokens) == expected and last.text == loaded.tokenizer.decode(expected, skip_special_tokens=True)
     assert len(set(expected)) > 3  # it does say something
@@ -96,7 +97,9 @@ def test_sampling_follows_its_seed(loaded, model, prompt) -> None:
 
 def test_prompts(loaded) -> None:
     tokenizer = loaded.tokenizer
-    assert tokenizer.decode(prompt_ids(tokenizer, CHAT)[0]) == "<|user|>What is the colour of the sky?<|end|><|assistant|>"
+    assert (
+        tokenizer.decode(prompt_ids(tokenizer, CHAT)[0]) == "<|user|>What is the colour of the sky?<|end|><|assistant|>"
+    )
     raw = prompt_ids(tokenizer, CHAT, raw=True)
     assert tokenizer.decode(raw[0]) == CHAT[0]["content"]
     assert prompt_ids(tokenizer, [{"role": "user", "content": ""}], raw=True).tolist() == [[tokenizer.eos_token_id]]

@@ -100,7 +100,11 @@ def test_sliceable_factors_are_slices(key: str) -> None:
 @every_shape
 def test_nothing_beats_asvd_i_on_the_calibration_text(key: str, shape) -> None:
     w, statistics = drawn(shape)
-    best, made, total = factorization("asvd-i", w, statistics), factorization(key, w, statistics), energy(w, statistics.gram)
+    best, made, total = (
+        factorization("asvd-i", w, statistics),
+        factorization(key, w, statistics),
+        energy(w, statistics.gram),
+    )
     for rank in range(1, min(shape) + 1):
         least = output_error(w, best, rank, statistics.gram)
         assert least <= output_error(w, made, rank, statistics.gram) + 1e-8 * total
@@ -108,7 +112,9 @@ def test_nothing_beats_asvd_i_on_the_calibration_text(key: str, shape) -> None:
 
 def test_whitening_is_worth_it() -> None:
     w, statistics = drawn((16, 16))
-    errors = {k: output_error(w, factorization(k, w, statistics), 6, statistics.gram) for k in ("svd", "asvd-0", "asvd-i")}
+    errors = {
+        k: output_error(w, factorization(k, w, statistics), 6, statistics.gram) for k in ("svd", "asvd-0", "asvd-i")
+    }
     assert errors["asvd-i"] < 0.9 * errors["asvd-0"] < 0.9 * errors["svd"]
 
 
@@ -118,7 +124,9 @@ def test_asvd_0_without_exponent_is_svd(shape) -> None:
     flat, plain = factorization("asvd-0", w, statistics, alpha=0), factorization("svd", w, statistics)
     torch.testing.assert_close(flat.sigma, plain.sigma)
     for rank in (1, 5, min(shape)):
-        torch.testing.assert_close(flat.cut(rank).left @ flat.cut(rank).right, plain.cut(rank).left @ plain.cut(rank).right)
+        torch.testing.assert_close(
+            flat.cut(rank).left @ flat.cut(rank).right, plain.cut(rank).left @ plain.cut(rank).right
+        )
 
 
 @pytest.mark.parametrize("quiet", [0, 14])

@@ -49,7 +49,9 @@ def test_also_with_a_site_exchanged(runner, loaded) -> None:
         g = torch.Generator().manual_seed(site.block)
         cut = factored(linear, torch.randn(site.d_out, 3, generator=g), torch.randn(3, site.d_in, generator=g))
         with exchanged(runner.model, {site.path: cut}):
-            torch.testing.assert_close(runner.logits(IDS, site.block, hidden[site.block]), whole(runner.model), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                runner.logits(IDS, site.block, hidden[site.block]), whole(runner.model), rtol=1e-5, atol=1e-5
+            )
 
 
 @torch.no_grad()

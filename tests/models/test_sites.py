@@ -9,17 +9,37 @@ from lowrank_core.models.blocks import BlockRunner
 from lowrank_core.models.sites import anatomy
 from tests.tiny import scale_weights, tiny_config
 
-SHAPES = {"q": (32, 32), "k": (16, 32), "v": (16, 32), "o": (32, 32), "gate": (48, 32), "up": (48, 32), "down": (32, 48)}
+SHAPES = {
+    "q": (32, 32),
+    "k": (16, 32),
+    "v": (16, 32),
+    "o": (32, 32),
+    "gate": (48, 32),
+    "up": (48, 32),
+    "down": (32, 48),
+}
 
 
 def neox():
     """A family without a row of its own: fused q/k/v, biases, LayerNorm."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    model = GPTNeoXForCausalLM(GPTNeoXConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=64,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
-    )).eval().requires_grad_(False)
+    model = (
+        GPTNeoXForCausalLM(
+            GPTNeoXConfig(
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                vocab_size=64,
+                max_position_embeddings=64,
+                bos_token_id=0,
+                eos_token_id=0,
+            )
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     scale_weights(model)
     return model
 
@@ -39,7 +59,8 @@ def test_sites_in_the_order_of_the_data_flow(loaded) -> None:
 def test_input_groups(loaded) -> None:
     groups = {k: [s.role for s in v] for k, v in loaded.anatomy.groups.items()}
     assert groups == {
-        f"{b}.{name}": roles for b in range(3)
+        f"{b}.{name}": roles
+        for b in range(3)
         for name, roles in {"qkv": ["q", "k", "v"], "o": ["o"], "gate_up": ["gate", "up"], "down": ["down"]}.items()
     }
 
@@ -47,7 +68,9 @@ def test_input_groups(loaded) -> None:
 def test_sites_of_a_group_read_the_very_same_input(loaded) -> None:
     seen = {}
     handles = [
-        loaded.model.get_submodule(s.path).register_forward_pre_hook(lambda m, args, p=s.path: seen.__setitem__(p, args[0]))
+        loaded.model.get_submodule(s.path).register_forward_pre_hook(
+            lambda m, args, p=s.path: seen.__setitem__(p, args[0])
+        )
         for s in loaded.anatomy.sites
     ]
     try:
@@ -72,14 +95,21 @@ def test_linears_tied_to_each_other_are_never_sites() -> None:
     model = LlamaForCausalLM(tiny_config())
     model.model.layers[1].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
     paths = {s.path for s in anatomy(model).sites}
-    assert len(paths) == 19 and not any(p in paths for p in ("model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"))
+    assert len(paths) == 19 and not any(
+        p in paths for p in ("model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj")
+    )
 
 
 def test_a_family_without_a_row_is_taken_apart_all_the_same() -> None:
     model = neox()
     found = anatomy(model)
     assert found.family == "generic" and len(found.block_paths) == 2
-    assert [s.role for s in found.sites if s.block == 0] == ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
+    assert [s.role for s in found.sites if s.block == 0] == [
+        "query_key_value",
+        "dense",
+        "dense_h_to_4h",
+        "dense_4h_to_h",
+    ]
     assert len(found.groups) == len(found.sites) == 8  # nobody is known to share an input
     ids = torch.arange(24).view(2, 12)
     runner = BlockRunner(model, found.block_paths)

@@ -49,7 +49,10 @@ def test_exchanged_modules_are_put_back(loaded) -> None:
 def test_an_exchange_that_fails_half_way_is_undone(loaded) -> None:
     model = share_copy(loaded.model)
     old = model.get_submodule(PATH)
-    with pytest.raises(AttributeError), exchanged(model, {PATH: nn.Linear(32, 48), "model.layers.1.nobody": nn.Linear(1, 1)}):
+    with (
+        pytest.raises(AttributeError),
+        exchanged(model, {PATH: nn.Linear(32, 48), "model.layers.1.nobody": nn.Linear(1, 1)}),
+    ):
         pass
     assert model.get_submodule(PATH) is old
 
@@ -65,10 +68,14 @@ def test_a_factored_linear_stands_for_the_linear(dtype, bias: bool) -> None:
     assert set(module.state_dict()) == {"weight", "weight_u"} | ({"bias"} if bias else set())
     x = torch.randn(2, 4, 9, dtype=dtype)
     torch.testing.assert_close(
-        module(x).float(), nn.functional.linear(x.float(), (left @ right).float(), linear.bias.float() if bias else None),
-        rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.1 if dtype == torch.bfloat16 else 1e-5,
+        module(x).float(),
+        nn.functional.linear(x.float(), (left @ right).float(), linear.bias.float() if bias else None),
+        rtol=0.05 if dtype == torch.bfloat16 else 1e-5,
+        atol=0.1 if dtype == torch.bfloat16 else 1e-5,
     )
-    torch.testing.assert_close(module.merged().double(), module.weight_u.double() @ module.weight.double(), rtol=0.01, atol=0.05)
+    torch.testing.assert_close(
+        module.merged().double(), module.weight_u.double() @ module.weight.double(), rtol=0.01, atol=0.05
+    )
 
 
 def test_an_empty_factored_linear_has_its_shapes() -> None:

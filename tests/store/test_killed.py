@@ -64,11 +64,14 @@ def run(processes, folders, kill_after: int | None = None, pause: float = 0.0) -
 
 def results(tiny, tiny_file, cache) -> dict:
     """Everything that the runs stored: every point, and the digest of every statistic."""
-    study = open_study(Recipe(model=str(tiny), text=str(tiny_file), windows=WINDOWS, window=WINDOW, probe_windows=PROBE),
-                       Store(cache))
+    study = open_study(
+        Recipe(model=str(tiny), text=str(tiny_file), windows=WINDOWS, window=WINDOW, probe_windows=PROBE), Store(cache)
+    )
     found = {s.path: study.points(s.path, "asvd-i") for s in study.body.sites}
     for group in study.body.group_keys:
-        found[group] = [study.store.read(key).checksum() for key in (study.source.gram(group), study.source.channels(group))]
+        found[group] = [
+            study.store.read(key).checksum() for key in (study.source.gram(group), study.source.channels(group))
+        ]
     found["gradient"] = study.store.read(study.source.gradient()).checksum()
     return found
 
@@ -81,7 +84,13 @@ def test_killed_five_times_and_nothing_lost(processes, tiny, tiny_file, tmp_path
 
     rng, killed = random.Random(0), tmp_path / "killed"
     folders, kept = (str(tiny), str(tiny_file), str(killed)), {}
-    for share in (0.05, 0.3, 0.5, 0.65, 0.85):  # in the statistics, the statistics, at the gradient, in the points twice
+    for share in (
+        0.05,
+        0.3,
+        0.5,
+        0.65,
+        0.85,
+    ):  # in the statistics, the statistics, at the gradient, in the points twice
         assert run(processes, folders, int(share * total), rng.uniform(0, 0.02)) == -signal.SIGKILL
         assert len(artefacts(killed)) < total
         gone = [f for f in kept if not f.exists()]

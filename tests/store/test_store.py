@@ -11,13 +11,18 @@ from lowrank_core.store import VERSIONS, Artefact, Key, Store
 from lowrank_core.study.keys import Source
 
 KEY = Key("gram", {"model": "abc", "window": 64})
-ARRAYS = Artefact({"gram": np.arange(12.0).reshape(3, 4), "few": np.arange(3, dtype=np.int32), "none": np.zeros((0, 2))}, {"tokens": 7})
+ARRAYS = Artefact(
+    {"gram": np.arange(12.0).reshape(3, 4), "few": np.arange(3, dtype=np.int32), "none": np.zeros((0, 2))},
+    {"tokens": 7},
+)
 FACTS = Artefact(facts={"points": [{"keep": 0.1, "delta_nll": 1 / 3}], "text": "naïve 文"})
 
 
 def same(a: Artefact, b: Artefact) -> bool:
-    return a.facts == b.facts and a.arrays.keys() == b.arrays.keys() and all(
-        np.array_equal(a.arrays[k], b.arrays[k]) and a.arrays[k].dtype == b.arrays[k].dtype for k in a.arrays
+    return (
+        a.facts == b.facts
+        and a.arrays.keys() == b.arrays.keys()
+        and all(np.array_equal(a.arrays[k], b.arrays[k]) and a.arrays[k].dtype == b.arrays[k].dtype for k in a.arrays)
     )
 
 
@@ -37,7 +42,13 @@ def test_round_trip(store, artefact) -> None:
 def test_arrays_that_are_not_contiguous_survive(store) -> None:
     store.write(KEY, Artefact({"turned": np.arange(12.0).reshape(3, 4).T, "every other": np.arange(10)[::2]}))
     found = store.read(KEY).arrays
-    assert np.array_equal(found["turned"], np.arange(12.0).reshape(3, 4).T) and found["every other"].tolist() == [0, 2, 4, 6, 8]
+    assert np.array_equal(found["turned"], np.arange(12.0).reshape(3, 4).T) and found["every other"].tolist() == [
+        0,
+        2,
+        4,
+        6,
+        8,
+    ]
 
 
 def test_floats_survive_to_the_last_bit(store) -> None:
@@ -99,7 +110,10 @@ def test_no_altered_byte_becomes_a_wrong_value(store, artefact) -> None:
     assert refused > len(whole) / 3
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b"7", b'"text"', b'{"facts": 3}', b'{"facts": "[1"}', b"\xff\xfe", b"\0" * 64])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b"null", b"7", b'"text"', b'{"facts": 3}', b'{"facts": "[1"}', b"\xff\xfe", b"\0" * 64],
+)
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_garbage_is_corrupt_and_never_an_accident(tmp_path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
@@ -132,9 +146,14 @@ def test_a_failed_write_leaves_the_old_artefact_and_no_rubbish(store, monkeypatc
 
 
 def test_a_name_depends_on_kind_version_and_every_value(monkeypatch) -> None:
-    names = {KEY.digest, Key("channels", KEY.decided).digest, Key("gram", {**KEY.decided, "window": 65}).digest,
-             Key("gram", {**KEY.decided, "more": None}).digest, Key("gram", {"model": "abc"}).digest,
-             Key("gram", {"model": "abc", "window": "64"}).digest}
+    names = {
+        KEY.digest,
+        Key("channels", KEY.decided).digest,
+        Key("gram", {**KEY.decided, "window": 65}).digest,
+        Key("gram", {**KEY.decided, "more": None}).digest,
+        Key("gram", {"model": "abc"}).digest,
+        Key("gram", {"model": "abc", "window": "64"}).digest,
+    }
     assert len(names) == 6
     assert Key("gram", {"window": 64, "model": "abc"}).digest == KEY.digest  # order says nothing
     before = KEY.digest
@@ -149,8 +168,11 @@ def test_a_value_that_is_not_a_number_names_nothing() -> None:
 
 SOURCE = Source("model", "text", 128, 64, 0, "float32", "cpu")
 KEYS = {
-    "channels": lambda s: s.channels("0.qkv"), "gram": lambda s: s.gram("0.qkv"), "gradient": lambda s: s.gradient(),
-    "spectrum": lambda s: s.spectrum("p", "svd", {}), "points": lambda s: s.points("p", "svd", {}, 32),
+    "channels": lambda s: s.channels("0.qkv"),
+    "gram": lambda s: s.gram("0.qkv"),
+    "gradient": lambda s: s.gradient(),
+    "spectrum": lambda s: s.spectrum("p", "svd", {}),
+    "points": lambda s: s.points("p", "svd", {}, 32),
     "evaluation": lambda s: s.evaluation("svd", {}, {"p": 3}, "test", 64, 64),
 }
 
@@ -159,7 +181,10 @@ KEYS = {
 def test_every_result_is_named_by_all_of_its_source(kind: str) -> None:
     other = {"model": "x", "text": "x", "windows": 1, "window": 1, "seed": 1, "dtype": "x", "device": "x"}
     assert set(other) == {f.name for f in dataclasses.fields(Source)}
-    names = {KEYS[kind](SOURCE).digest, *(KEYS[kind](dataclasses.replace(SOURCE, **{k: v})).digest for k, v in other.items())}
+    names = {
+        KEYS[kind](SOURCE).digest,
+        *(KEYS[kind](dataclasses.replace(SOURCE, **{k: v})).digest for k, v in other.items()),
+    }
     assert len(names) == 1 + len(other)
 
 
@@ -168,14 +193,29 @@ def test_results_are_named_by_what_decided_them_beside_the_source() -> None:
     assert len({k(s).digest for k in KEYS.values()} | {s.anatomy().digest}) == len(KEYS) + 1
     assert s.channels("0.qkv").digest != s.channels("1.qkv").digest
     assert s.gram("0.qkv").digest != s.gram("1.qkv").digest
-    spectra = [s.spectrum("p", "svd", {}), s.spectrum("q", "svd", {}), s.spectrum("p", "asvd-0", {"alpha": 0.5}),
-               s.spectrum("p", "asvd-0", {"alpha": 0.6})]
-    points = [s.points("p", "svd", {}, 32), s.points("q", "svd", {}, 32), s.points("p", "svd", {}, 16),
-              s.points("p", "asvd-0", {"alpha": 0.5}, 32), s.points("p", "asvd-0", {"alpha": 0.6}, 32)]
-    evaluations = [s.evaluation(None, {}, {}, "t", 64, 64), s.evaluation("svd", {}, {"p": 3}, "t", 64, 64),
-                   s.evaluation("svd", {}, {"p": 4}, "t", 64, 64), s.evaluation("svd", {}, {"p": None}, "t", 64, 64),
-                   s.evaluation("svd", {}, {"p": 3}, "u", 64, 64), s.evaluation("svd", {}, {"p": 3}, "t", 32, 64),
-                   s.evaluation("svd", {}, {"p": 3}, "t", 64, 32), s.evaluation("asvd-i", {}, {"p": 3}, "t", 64, 64)]
+    spectra = [
+        s.spectrum("p", "svd", {}),
+        s.spectrum("q", "svd", {}),
+        s.spectrum("p", "asvd-0", {"alpha": 0.5}),
+        s.spectrum("p", "asvd-0", {"alpha": 0.6}),
+    ]
+    points = [
+        s.points("p", "svd", {}, 32),
+        s.points("q", "svd", {}, 32),
+        s.points("p", "svd", {}, 16),
+        s.points("p", "asvd-0", {"alpha": 0.5}, 32),
+        s.points("p", "asvd-0", {"alpha": 0.6}, 32),
+    ]
+    evaluations = [
+        s.evaluation(None, {}, {}, "t", 64, 64),
+        s.evaluation("svd", {}, {"p": 3}, "t", 64, 64),
+        s.evaluation("svd", {}, {"p": 4}, "t", 64, 64),
+        s.evaluation("svd", {}, {"p": None}, "t", 64, 64),
+        s.evaluation("svd", {}, {"p": 3}, "u", 64, 64),
+        s.evaluation("svd", {}, {"p": 3}, "t", 32, 64),
+        s.evaluation("svd", {}, {"p": 3}, "t", 64, 32),
+        s.evaluation("asvd-i", {}, {"p": 3}, "t", 64, 64),
+    ]
     for keys in (spectra, points, evaluations):
         assert len({k.digest for k in keys}) == len(keys)
 

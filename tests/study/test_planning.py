@@ -10,7 +10,15 @@ from lowrank_core.study.planning import loss_curves, loss_table, make_plan, meas
 from lowrank_core.study.recipe import Recipe
 from lowrank_core.types import Plan, Point, Site, Spectrum, cost, rank_at
 
-SHAPES = {"q": (32, 32), "k": (16, 32), "v": (16, 32), "o": (32, 32), "gate": (48, 32), "up": (48, 32), "down": (32, 48)}
+SHAPES = {
+    "q": (32, 32),
+    "k": (16, 32),
+    "v": (16, 32),
+    "o": (32, 32),
+    "gate": (48, 32),
+    "up": (48, 32),
+    "down": (32, 48),
+}
 SITES = tuple(Site(f"blocks.{b}.{r}", b, r, f"{b}.{r}", *shape) for b in range(3) for r, shape in SHAPES.items())
 TOTAL = sum(s.parameters for s in SITES)
 
@@ -20,7 +28,9 @@ def spectra_of(sites=SITES, seed: int = 0) -> dict[str, Spectrum]:
     for s in sites:
         sigma = np.sort(rng.exponential(1, s.max_rank))[::-1].astype(np.float32)
         error = np.append(np.cumsum((sigma**2)[::-1])[::-1], 0).astype(np.float32)
-        found[s.path] = Spectrum(s.path, "asvd-i", sigma, np.arange(s.max_rank + 1), error, float(error[0]), 10 ** rng.uniform(-4, -1))
+        found[s.path] = Spectrum(
+            s.path, "asvd-i", sigma, np.arange(s.max_rank + 1), error, float(error[0]), 10 ** rng.uniform(-4, -1)
+        )
     return found
 
 
@@ -52,7 +62,9 @@ def test_overrides_are_kept_and_the_rest_makes_up_for_them(allocator: str) -> No
 
 @pytest.mark.parametrize("allocator", ALLOCATORS)
 def test_dense_roles_and_blocks_stay_dense(allocator: str) -> None:
-    plan = make_plan(SITES, recipe(ratio=0.25, dense_roles=("q", "k"), dense_blocks=(1,), allocator=allocator), SPECTRA, {})
+    plan = make_plan(
+        SITES, recipe(ratio=0.25, dense_roles=("q", "k"), dense_blocks=(1,), allocator=allocator), SPECTRA, {}
+    )
     dense = [s for s in SITES if s.role in "qk" or s.block == 1]
     assert all(plan.ranks[s.path] is None for s in dense) and 0.25 <= plan.ratio(SITES) + 1e-12 < 0.27
     both = make_plan(SITES, recipe(ratio=0.2, dense_roles=("q",), overrides={"blocks.0.q": 5}), SPECTRA, {})
@@ -61,7 +73,9 @@ def test_dense_roles_and_blocks_stay_dense(allocator: str) -> None:
 
 def test_open_sites() -> None:
     found = open_sites(SITES, recipe(dense_roles=("q",), dense_blocks=(2,), overrides={"blocks.0.up": 4}))
-    assert [s.path for s in found] == [s.path for s in SITES if s.role != "q" and s.block != 2 and s.path != "blocks.0.up"]
+    assert [s.path for s in found] == [
+        s.path for s in SITES if s.role != "q" and s.block != 2 and s.path != "blocks.0.up"
+    ]
 
 
 def test_overrides_that_are_enough_leave_the_rest_dense() -> None:
@@ -70,7 +84,9 @@ def test_overrides_that_are_enough_leave_the_rest_dense() -> None:
     assert plan.ranks == {s.path: 1 if s.block < 2 else None for s in SITES}
 
 
-@pytest.mark.parametrize("override", [{"blocks.0.nobody": 3}, {"blocks.0.q": 0}, {"blocks.0.q": 33}, {"blocks.0.k": -1}])
+@pytest.mark.parametrize(
+    "override", [{"blocks.0.nobody": 3}, {"blocks.0.q": 0}, {"blocks.0.q": 33}, {"blocks.0.k": -1}]
+)
 def test_overrides_that_fit_nothing_are_refused(override) -> None:
     with pytest.raises(BadValue, match="override"):
         make_plan(SITES, recipe(overrides=override), SPECTRA, {})
@@ -89,7 +105,9 @@ def test_a_ratio_out_of_reach_is_refused() -> None:
 
 def test_predicted_loss_is_a_sum_over_spectra() -> None:
     plan = Plan({"blocks.0.q": 3, "blocks.1.up": None, "blocks.2.v": 7})
-    expected = sum(SPECTRA[p].loss_scale * float(SPECTRA[p].output_error[r]) for p, r in (("blocks.0.q", 3), ("blocks.2.v", 7)))
+    expected = sum(
+        SPECTRA[p].loss_scale * float(SPECTRA[p].output_error[r]) for p, r in (("blocks.0.q", 3), ("blocks.2.v", 7))
+    )
     assert predicted_nll(plan, SPECTRA) == pytest.approx(expected)
     assert predicted_nll(Plan({s.path: None for s in SITES}), SPECTRA) == 0
     assert predicted_nll(Plan({s.path: s.max_rank for s in SITES}), SPECTRA) == 0
@@ -138,16 +156,20 @@ def test_the_table_is_measured_where_it_is_measured() -> None:
 
 
 def test_measuring_starts_near_the_keep_and_where_it_matters() -> None:
-    for ratio in (0.3, 0.42, 0.75):
+    for ratio in (0.3, 0.42, 0.77):
         order = measuring_order(SITES, recipe(ratio=ratio, dense_roles=("q",)), SPECTRA)
         left = [s for s in SITES if s.role != "q"]
-        assert len(order) == len(set(order)) == len(left) * len(CANDIDATES) and {p for p, _ in order} == {s.path for s in left}
+        assert len(order) == len(set(order)) == len(left) * len(CANDIDATES) and {p for p, _ in order} == {
+            s.path for s in left
+        }
         distances = [abs(k - (1 - ratio)) for _, k in order]
         assert all(a <= b + 1e-5 for a, b in zip(distances, distances[1:], strict=False))
         first = order[: len(left)]
         assert {k for _, k in first} == {min(CANDIDATES, key=lambda k: round(abs(k - (1 - ratio)), 6))}
         predicted = [float(SPECTRA[p].predicted(rank_at(next(s for s in SITES if s.path == p), k))) for p, k in first]
         assert predicted == sorted(predicted, reverse=True)
+    between = measuring_order(SITES, recipe(ratio=0.75), SPECTRA)[: 2 * len(SITES)]
+    assert {k for _, k in between} == {0.2, 0.3}  # as near on either side
 
 
 def test_costs_and_ranks() -> None:

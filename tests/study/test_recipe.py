@@ -10,9 +10,19 @@ from lowrank_core.methods import METHODS
 from lowrank_core.study.recipe import Recipe, choose, read_recipe, recipe_of
 
 FULL = Recipe(
-    model="some/folder with spaces", text="näive.txt", windows=16, window=64, probe_windows=8, method="nsvd-i",
-    parameters={"share": 0.9}, allocator="strs", ratio=0.123456789, overrides={"model.layers.0.mlp.up_proj": 3, "b": None},
-    dense_roles=("q", "k"), dense_blocks=(0, 2), seed=7,
+    model="some/folder with spaces",
+    text="näive.txt",
+    windows=16,
+    window=64,
+    probe_windows=8,
+    method="nsvd-i",
+    parameters={"share": 0.9},
+    allocator="strs",
+    ratio=0.123456789,
+    overrides={"model.layers.0.mlp.up_proj": 3, "b": None},
+    dense_roles=("q", "k"),
+    dense_blocks=(0, 2),
+    seed=7,
 )
 RECIPES = [Recipe(), Recipe(ratio=0.5, method="svd"), FULL]
 
@@ -37,28 +47,63 @@ def flags(command: str) -> dict[str, str]:
 
 
 def test_the_command_says_all_that_the_recipe_says() -> None:
-    recipe = Recipe(model="a b", text="t.txt", windows=16, window=64, seed=7, method="svd", allocator="uniform", ratio=0.123456789)
+    recipe = Recipe(
+        model="a b", text="t.txt", windows=16, window=64, seed=7, method="svd", allocator="uniform", ratio=0.123456789
+    )
     assert flags(recipe.to_command()) == {
-        "model": "a b", "--ratio": "0.123456789", "--method": "svd", "--allocator": "uniform", "--calibrate": "t.txt",
-        "--windows": "16", "--window": "64", "--seed": "7",
+        "model": "a b",
+        "--ratio": "0.123456789",
+        "--method": "svd",
+        "--allocator": "uniform",
+        "--calibrate": "t.txt",
+        "--windows": "16",
+        "--window": "64",
+        "--seed": "7",
     }
     assert flags(Recipe().to_command())["--ratio"] == "0.3"
 
 
-@pytest.mark.parametrize("values", [
-    {"overrides": {"p": 1}}, {"dense_roles": ("q",)}, {"dense_blocks": (1,)}, {"method": "asvd-0", "parameters": {"alpha": 1.0}},
-    {"probe_windows": 8},
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"overrides": {"p": 1}},
+        {"dense_roles": ("q",)},
+        {"dense_blocks": (1,)},
+        {"method": "asvd-0", "parameters": {"alpha": 1.0}},
+        {"probe_windows": 8},
+    ],
+)
 def test_what_no_flag_says_is_left_to_a_recipe_file(values) -> None:
     assert flags(Recipe(**values).to_command()) == {"model": "demo", "--recipe": "recipe.yaml"}
 
 
-@pytest.mark.parametrize("values", [
-    {"ratio": 0}, {"ratio": 1}, {"ratio": -0.1}, {"ratio": float("nan")}, {"ratio": "much"}, {"method": "magic"}, {"allocator": "magic"},
-    {"method": "svd", "parameters": {"alpha": 1}}, {"method": "asvd-0", "parameters": {"alpha": 9}}, {"colour": "red"},
-    {"windows": "many"}, {"windows": 0}, {"windows": -1}, {"window": 1}, {"window": 0}, {"probe_windows": 0}, {"probe_windows": -3},
-    {"overrides": {"p": "some"}}, {"overrides": [1]}, {"dense_blocks": ["first"]}, {"model": 3}, {"seed": "x"},
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ratio": 0},
+        {"ratio": 1},
+        {"ratio": -0.1},
+        {"ratio": float("nan")},
+        {"ratio": "much"},
+        {"method": "magic"},
+        {"allocator": "magic"},
+        {"method": "svd", "parameters": {"alpha": 1}},
+        {"method": "asvd-0", "parameters": {"alpha": 9}},
+        {"colour": "red"},
+        {"windows": "many"},
+        {"windows": 0},
+        {"windows": -1},
+        {"window": 1},
+        {"window": 0},
+        {"probe_windows": 0},
+        {"probe_windows": -3},
+        {"overrides": {"p": "some"}},
+        {"overrides": [1]},
+        {"dense_blocks": ["first"]},
+        {"model": 3},
+        {"seed": "x"},
+    ],
+)
 def test_untrusted_values_are_refused_in_one_sentence(values) -> None:
     with pytest.raises(BadValue) as refused:
         recipe_of(values)

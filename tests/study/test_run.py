@@ -32,7 +32,17 @@ def shared_store(tmp_path_factory) -> Store:
 @pytest.fixture
 def recipe_of(tiny, tiny_file):
     def make(**values) -> Recipe:
-        return Recipe(**{"model": str(tiny), "text": str(tiny_file), "windows": 12, "window": 24, "probe_windows": 4, "ratio": 0.4, **values})
+        return Recipe(
+            **{
+                "model": str(tiny),
+                "text": str(tiny_file),
+                "windows": 12,
+                "window": 24,
+                "probe_windows": 4,
+                "ratio": 0.4,
+                **values,
+            }
+        )
 
     return make
 
@@ -60,7 +70,14 @@ def test_every_method_with_every_allocator(recipe_of, shared_store, loaded, meth
     assert found.parameters_after == found.loaded.parameters == sum(p.numel() for p in model.parameters())
     removed = found.parameters_before - found.parameters_after
     assert removed == pytest.approx(found.ratio_achieved * sum(s.parameters for s in sites))
-    assert found.predicted_nll > 0 and set(found.seconds) == {"load", "calibrate", "spectra", "sensitivity", "plan", "compress"}
+    assert found.predicted_nll > 0 and set(found.seconds) == {
+        "load",
+        "calibrate",
+        "spectra",
+        "sensitivity",
+        "plan",
+        "compress",
+    }
     for s in sites:
         module, rank = model.get_submodule(s.path), found.plan.ranks[s.path]
         assert (module.rank if isinstance(module, FactoredLinear) else None) == rank
@@ -76,14 +93,18 @@ def test_a_compressed_model_is_the_dense_one_with_its_weights_replaced(bench, re
         w, statistics = bench.weight(path), bench.statistics(bench.sites[path].group)
         cut = METHODS[method].factorize(w, statistics, METHODS[method].settle()).cut(rank)
         merged.get_submodule(path).weight.data = (cut.left @ cut.right).float()
-    torch.testing.assert_close(logits(compress.compress(bench, recipe, Plan(ranks))), logits(merged), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        logits(compress.compress(bench, recipe, Plan(ranks))), logits(merged), rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_applying_another_plan_equals_compressing_anew(bench, recipe_of, method: str) -> None:
     recipe = recipe_of(method=method)
-    plans = [Plan({s.path: rank(i) for i, s in enumerate(bench.loaded.anatomy.sites)}) for rank in (
-        lambda i: 8, lambda i: None if i % 3 else 5, lambda i: 3 if i % 3 else None, lambda i: 1 + i % 16)]
+    plans = [
+        Plan({s.path: rank(i) for i, s in enumerate(bench.loaded.anatomy.sites)})
+        for rank in (lambda i: 8, lambda i: None if i % 3 else 5, lambda i: 3 if i % 3 else None, lambda i: 1 + i % 16)
+    ]
     model = compress.compress(bench, recipe, plans[0])
     for plan in (*plans[1:], plans[0]):
         compress.apply(bench, recipe, plan, model)
@@ -95,13 +116,22 @@ def test_applying_another_plan_equals_compressing_anew(bench, recipe_of, method:
 def test_full_rank_is_the_dense_model(bench, recipe_of) -> None:
     plan = Plan({s.path: s.max_rank for s in bench.loaded.anatomy.sites})
     for method in METHODS:
-        torch.testing.assert_close(logits(compress.compress(bench, recipe_of(method=method), plan)), logits(bench.loaded.model), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            logits(compress.compress(bench, recipe_of(method=method), plan)),
+            logits(bench.loaded.model),
+            rtol=1e-3,
+            atol=1e-3,
+        )
 
 
 def test_everything_that_was_not_replaced_is_shared(bench, recipe_of) -> None:
     paths = [s.path for s in bench.loaded.anatomy.sites if s.role in ("up", "v")]
-    model = compress.compress(bench, recipe_of(), Plan({s.path: 4 if s.path in paths else None for s in bench.loaded.anatomy.sites}))
-    dense = {p.data_ptr() for p in bench.loaded.model.parameters()} | {b.data_ptr() for b in bench.loaded.model.buffers()}
+    model = compress.compress(
+        bench, recipe_of(), Plan({s.path: 4 if s.path in paths else None for s in bench.loaded.anatomy.sites})
+    )
+    dense = {p.data_ptr() for p in bench.loaded.model.parameters()} | {
+        b.data_ptr() for b in bench.loaded.model.buffers()
+    }
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         assert (tensor.data_ptr() in dense) != any(name.startswith(p) for p in paths), name
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -111,7 +141,9 @@ def test_two_models_of_one_study_share_their_factors(bench, recipe_of) -> None:
     """Slices of one factorization: a session costs a dict of ranks."""
     path = "model.layers.1.mlp.up_proj"
     first, second = (compress.compress(bench, recipe_of(), Plan({path: rank})).get_submodule(path) for rank in (4, 9))
-    assert first.weight.data_ptr() == second.weight.data_ptr() and first.weight_u.data_ptr() == second.weight_u.data_ptr()
+    assert (
+        first.weight.data_ptr() == second.weight.data_ptr() and first.weight_u.data_ptr() == second.weight_u.data_ptr()
+    )
     assert first.rank == 4 and second.rank == 9
 
 
@@ -127,7 +159,11 @@ def test_overrides_and_dense_roles_reach_the_model(recipe_of, shared_store, load
     recipe = recipe_of(overrides={"model.layers.0.mlp.up_proj": 2}, dense_roles=("q", "k"), ratio=0.3)
     found = compress.run(recipe, shared_store, loaded=loaded)
     assert found.loaded.model.get_submodule("model.layers.0.mlp.up_proj").rank == 2
-    assert all(isinstance(found.loaded.model.get_submodule(s.path), torch.nn.Linear) for s in loaded.anatomy.sites if s.role in "qk")
+    assert all(
+        isinstance(found.loaded.model.get_submodule(s.path), torch.nn.Linear)
+        for s in loaded.anatomy.sites
+        if s.role in "qk"
+    )
     assert 0.3 <= found.ratio_achieved + 1e-12 < 0.32
 
 
@@ -183,8 +219,19 @@ def test_a_measured_point_is_the_compressed_model(bench, recipe_of) -> None:
 
 def test_points_are_measured_once_and_in_the_order_asked(bench, monkeypatch) -> None:
     calls = []
-    monkeypatch.setattr(build, "Probe", type("Counted", (Probe,), {
-        "measure": lambda self, site, keep, *rest: calls.append((site.path, keep)) or Probe.measure(self, site, keep, *rest)}))
+    monkeypatch.setattr(
+        build,
+        "Probe",
+        type(
+            "Counted",
+            (Probe,),
+            {
+                "measure": lambda self, site, keep, *rest: (
+                    calls.append((site.path, keep)) or Probe.measure(self, site, keep, *rest)
+                )
+            },
+        ),
+    )
     paths = list(bench.sites)
     wanted = [(paths[3], 0.35), (paths[0], 0.35), (paths[3], 0.15)]
     found = finish(bench.measure("asvd-0", {"alpha": 0.25}, wanted))
@@ -199,9 +246,15 @@ def test_evaluations_are_stored(bench, recipe_of, tiny_file, monkeypatch) -> Non
     text, recipe = read_text(tiny_file), recipe_of()
     plan = Plan({s.path: 6 for s in bench.loaded.anatomy.sites})
     model = compress.compress(bench, recipe, plan)
-    dense, cut = compress.evaluate(bench, text, windows=5), compress.evaluate(bench, text, model, recipe, plan, windows=5)
+    dense, cut = (
+        compress.evaluate(bench, text, windows=5),
+        compress.evaluate(bench, text, model, recipe, plan, windows=5),
+    )
     assert dense.nll != cut.nll and dense.tokens == cut.tokens == 5 * 23
-    assert dense.nll == compress.perplexity(bench.loaded.model, cut_windows(bench.loaded.tokenizer, text, 5, 24), dense.setting).nll
+    assert (
+        dense.nll
+        == compress.perplexity(bench.loaded.model, cut_windows(bench.loaded.tokenizer, text, 5, 24), dense.setting).nll
+    )
     monkeypatch.setattr(compress, "perplexity", None)  # from here on nothing may be measured
     assert compress.evaluate(bench, text, windows=5) == dense
     assert compress.evaluate(bench, text, model, recipe, plan, windows=5) == cut
@@ -212,9 +265,17 @@ def test_values_survive_the_store(bench) -> None:
     summary = bench.study.summary(group)
     again = artefacts.unpack_summary(artefacts.pack_summary(summary))
     assert again.group == group and again.tokens == 12 * 24 and again.map_tokens == summary.map_tokens
-    assert all((getattr(again, n) == getattr(summary, n)).all() for n in ("rms", "abs_mean", "abs_max", "kurtosis", "map_channels", "map_values"))
+    assert all(
+        (getattr(again, n) == getattr(summary, n)).all()
+        for n in ("rms", "abs_mean", "abs_max", "kurtosis", "map_channels", "map_values")
+    )
     assert bench.study.body == bench.body and bench.body.site_parameters == 3 * 7680
-    assert bench.body.chat and bench.body.context == 64 and len(bench.body.group_keys) == 12 and bench.body.element_size == 4
+    assert (
+        bench.body.chat
+        and bench.body.context == 64
+        and len(bench.body.group_keys) == 12
+        and bench.body.element_size == 4
+    )
 
 
 # --- the public names ----------------------------------------------------------------------------------------------
@@ -231,13 +292,29 @@ def test_the_single_steps_under_their_public_names(tiny, tiny_file, recipe_of) -
     measured = lr.perplexity(model, bench.loaded.tokenizer, str(tiny_file), windows=6, window=24)
     assert measured.setting.windows == 6 and measured.setting.dtype == "float32" and measured.perplexity > 1
     reply = lr.generate(model, bench.loaded.tokenizer, "What is the sky?", max_tokens=5)
-    assert isinstance(reply, str) and reply == lr.generate(model, bench.loaded.tokenizer, "What is the sky?", max_tokens=5)
+    assert isinstance(reply, str) and reply == lr.generate(
+        model, bench.loaded.tokenizer, "What is the sky?", max_tokens=5
+    )
     assert predicted_nll(plan, spectra) > 0
 
 
 def test_the_public_names_are_there() -> None:
-    for name in ("load_model", "calibrate", "factorize", "sensitivity", "allocate", "compress", "perplexity", "generate", "save",
-                 "load_compressed", "run", "METHODS", "ALLOCATORS", "Recipe"):
+    for name in (
+        "load_model",
+        "calibrate",
+        "factorize",
+        "sensitivity",
+        "allocate",
+        "compress",
+        "perplexity",
+        "generate",
+        "save",
+        "load_compressed",
+        "run",
+        "METHODS",
+        "ALLOCATORS",
+        "Recipe",
+    ):
         assert name in lr.__all__ and getattr(lr, name) is not None
     with pytest.raises(AttributeError, match="nobody"):
         _ = lr.nobody

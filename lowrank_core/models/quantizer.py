@@ -13,7 +13,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..errors import BadValue, LowRankError, ModelCorrupt, ModelUnsupported
-from ..models.surgery import put
+from .surgery import put
 from ..modules import FactoredLinear
 from .register import METHOD
 
