@@ -1,0 +1,119 @@
+"""Perplexity of every method, allocator, ratio and seed: nothing is computed or measured twice."""
+
+import time
+from collections.abc import Iterable
+
+from ..allocation import ALLOCATORS
+from ..calibration.texts import Text, read_text
+from ..jobs import Job, Progress, job
+from ..methods import METHODS
+from ..models.loading import LoadedModel, load_model
+from ..store import Store
+from ..study.build import Workbench
+from ..study.compress import compress, evaluate, open_workbench
+from ..study.planning import Points, make_plan, measuring_order
+from ..study.recipe import Recipe
+from ..types import Measurement, Plan, Spectrum
+from .grid import Grid, Quality, Row
+
+
+@job
+def quality(
+    grid: Grid,
+    store: Store | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    loaded: LoadedModel | None = None,
+) -> Job[Quality]:
+    """The Quality of a grid. Stopped at any point, it goes on from what the store knows.
+
+    Raises the LowRankError of the first combination that fails: a failure is no row.
+    """
+    groups, texts = grid.recipes(), [read_text(name) for name in grid.texts]
+    loaded = loaded or load_model(grid.model, device, dtype)
+    bench = open_workbench(groups[0][0], store, loaded=loaded)
+    dense = {}
+    for text in texts:
+        dense[text.name] = yield from evaluate.steps(bench, text, windows=grid.test_windows)
+    rows: list[Row] = []
+    for i, recipes in enumerate(groups):
+        bench = open_workbench(recipes[0], store, loaded=loaded)  # its factors go with it: one method's at a time
+        where = f"{recipes[0].method}, {recipes[0].text}, seed {recipes[0].seed} ({i + 1} of {len(groups)})"
+        rows += yield from _under(where, _group(bench, recipes, texts, dense, grid.test_windows))
+    return Quality(grid, loaded.dtype, loaded.device.type, dense, tuple(rows))
+
+
+def _under(label: str, steps: Job) -> Job:
+    """The same job, its progress naming what it belongs to."""
+    try:
+        while True:
+            try:
+                p = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            yield Progress(p.stage, p.done, p.total, f"{label}: {p.item}", p.value)
+    finally:
+        steps.close()
+
+
+def _group(
+    bench: Workbench, recipes: list[Recipe], texts: list[Text], dense: dict[str, Measurement], windows: int
+) -> Job[list[Row]]:
+    """The rows of recipes that differ in allocator and ratio only."""
+    yield from bench.calibrate()
+    method = recipes[0].method
+    spectra = yield from bench.spectra(method, METHODS[method].settle(recipes[0].parameters))
+    points = yield from _points(bench, recipes, spectra)
+    rows = []
+    for recipe in recipes:
+        began = time.perf_counter()
+        measured = points if ALLOCATORS[recipe.allocator].measures else {}
+        plan = make_plan(bench.loaded.anatomy.sites, recipe, spectra, measured)
+        model = None
+        for text in texts:
+            if model is None and not _is_known(bench, recipe, plan, text, windows):
+                model = compress(bench, recipe, plan)
+            found = yield from evaluate.steps(bench, text, model, recipe, plan, windows)
+            rows.append(_row(bench, recipe, plan, text, found, dense[text.name], time.perf_counter() - began))
+            began = time.perf_counter()
+    return rows
+
+
+def _points(bench: Workbench, recipes: Iterable[Recipe], spectra: dict[str, Spectrum]) -> Job[Points]:
+    """path → keep → Point, complete, where an allocator among the recipes measures; else nothing."""
+    table: dict[str, dict] = {}
+    measuring = next((r for r in recipes if ALLOCATORS[r.allocator].measures), None)
+    if measuring is not None:
+        order = measuring_order(bench.loaded.anatomy.sites, measuring, spectra)
+        parameters = METHODS[measuring.method].settle(measuring.parameters)
+        for point in (yield from bench.measure(measuring.method, parameters, order)):
+            table.setdefault(point.path, {})[point.keep] = point
+    return table
+
+
+def _is_known(bench: Workbench, recipe: Recipe, plan: Plan, text: Text, windows: int) -> bool:
+    """Whether the store has this measurement, so that no model need be built for it."""
+    parameters = METHODS[recipe.method].settle(recipe.parameters)
+    ranks = dict(plan.ranks)
+    return bench.study.evaluation(recipe.method, parameters, ranks, text, windows, bench.source.window) is not None
+
+
+def _row(
+    bench: Workbench, recipe: Recipe, plan: Plan, text: Text, found: Measurement, dense: Measurement, seconds: float
+) -> Row:
+    sites = bench.loaded.anatomy.sites
+    parameters = bench.loaded.parameters - sum(s.parameters for s in sites) + plan.kept(sites)
+    return Row(
+        recipe.text,
+        recipe.method,
+        recipe.allocator,
+        recipe.ratio,
+        plan.ratio(sites),
+        recipe.seed,
+        parameters,
+        parameters * bench.loaded.model.dtype.itemsize,
+        text.name,
+        found.nll - dense.nll,
+        found.perplexity,
+        seconds,
+    )

@@ -1,0 +1,157 @@
+"""`bench quality`: methods, allocators and ratios side by side, in one run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..allocation import ALLOCATORS
+from ..bench.grid import Grid
+from ..bench.tables import between_markers, markdown, summaries
+from ..calibration.texts import TEXTS, read_text
+from ..methods import METHODS
+from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
+from .evaluate import record
+from .opening import calibration_text, dense_folder, quiet
+from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
+from .output import emit, table
+from .relay import note, relay
+from .variadic import Variadic
+
+if TYPE_CHECKING:
+    from ..bench.grid import Quality
+
+app = typer.Typer(help="Figures, side by side, in one run.")
+
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
+Calibrations = Annotated[
+    list[str],
+    typer.Option(
+        "--calibrate",
+        metavar="TEXT…",
+        help=f"Calibration texts: {NAMED}.",
+        autocompletion=complete(TEXTS),
+        show_default=False,
+    ),
+]
+Tests = Annotated[
+    list[str],
+    typer.Option(
+        "--text",
+        metavar="TEXT…",
+        help="Texts to test on; by default demo-test.",
+        autocompletion=complete(TEXTS),
+        show_default=False,
+    ),
+]
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        metavar="METHOD…",
+        help=f"By default all: {', '.join(METHODS)}.",
+        autocompletion=complete(METHODS),
+        show_default=False,
+    ),
+]
+Allocators = Annotated[
+    list[str],
+    typer.Option(
+        metavar="ALLOCATOR…",
+        help=f"By default all: {', '.join(ALLOCATORS)}.",
+        autocompletion=complete(ALLOCATORS),
+        show_default=False,
+    ),
+]
+Seeds = Annotated[
+    list[int],
+    typer.Option(
+        metavar="N…",
+        help="0, the default, takes calibration windows from the text's start, others draw them.",
+        show_default=False,
+    ),
+]
+TestWindows = Annotated[int, typer.Option(min=1, metavar="N", help="Windows read from each test text.")]
+Markdown = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help="Write the tables between <!-- bench quality --> and <!-- /bench quality --> in FILE.",
+        show_default=False,
+    ),
+]
+
+
+@app.callback()
+def bench() -> None:
+    """Figures, side by side, in one run."""
+
+
+@app.command(cls=Variadic)
+def quality(
+    model: Model,
+    calibrate: Calibrations = None,
+    text: Tests = None,
+    ratios: Ratios = None,
+    methods: Methods = None,
+    allocators: Allocators = None,
+    seeds: Seeds = None,
+    json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    windows: Windows = CALIBRATION_WINDOWS,
+    test_windows: TestWindows = EVALUATION_WINDOWS,
+    window: Window = None,
+    probe_windows: ProbeWindows = PROBE_WINDOWS,
+    markdown: Markdown = None,
+) -> None:
+    """Perplexity of every method, allocator, ratio and seed."""
+    grid = Grid(
+        model,
+        tuple(dict.fromkeys(calibrate or [calibration_text(None)])),
+        tuple(dict.fromkeys(text or ["demo-test"])),
+        ratios_of(ratios or RATIOS),
+        tuple(dict.fromkeys(methods or METHODS)),
+        tuple(dict.fromkeys(allocators or ALLOCATORS)),
+        tuple(dict.fromkeys(seeds or [SEED])),
+        windows,
+        test_windows,
+        window,
+        probe_windows,
+    )
+    _check(grid, markdown)
+    quiet()
+    from ..bench.quality import quality as measure
+
+    found = relay(measure.steps(grid, device=device, dtype=dtype))
+    if markdown is not None:
+        write(markdown, found)
+    dense = [record(name, m) for name, m in found.dense.items()]
+    rows = [asdict(row) for row in found.rows]
+    emit(
+        {"model": model, "dtype": found.dtype, "device": found.device, "dense": dense, "rows": rows},
+        json,
+        lambda _: show(found),
+    )
+
+
+def _check(grid: Grid, file: Path | None) -> None:
+    """Nothing; the first mistake in the grid or the file, before torch is loaded."""
+    grid.recipes()
+    dense_folder(grid.model)
+    for name in (*grid.calibrate, *grid.texts):
+        read_text(name)
+    if file is not None:
+        between_markers(file, "quality", "")
+
+
+def write(file: Path, found: "Quality") -> None:
+    """Put the tables of a run between the file's markers."""
+    file.write_text(between_markers(file, "quality", markdown(found)), "utf-8")
+    note(f"Written to {file}.")
+
+
+def show(found: "Quality") -> None:
+    """Print one table per calibration text and test text."""
+    for summary in summaries(found):
+        table(f"Perplexity on {summary.text}", summary.columns, summary.rows, summary.caption)

@@ -1,0 +1,160 @@
+"""`compress`: the whole way, from a text to a smaller model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..allocation import ALLOCATORS
+from ..errors import BadValue
+from ..jobs import Job
+from ..settings import CALIBRATION_WINDOWS
+from ..study.recipe import Recipe, choose, read_recipe, recipe_of
+from .opening import calibration_text, dense_folder, open_bench
+from .options import Allocator, Calibrate, Device, Dtype, Json, Method, Model, Out, ProbeWindows, Window, ratio_of
+from .output import emit, table
+from .relay import relay
+
+if TYPE_CHECKING:
+    from ..study.compress import Compressed
+
+STORAGES = {"factored": "two thin factors", "merged": "multiplied out again, which saves no bytes"}
+
+Ratio = Annotated[
+    str,
+    typer.Option(
+        metavar="R", help="Share of the layers' parameters to remove, above 0 and below 1.", show_default=False
+    ),
+]
+RecipeFile = Annotated[
+    str,
+    typer.Option(
+        "--recipe", metavar="FILE.yaml", help="Fills in whatever the other options do not set.", show_default=False
+    ),
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        metavar="STORAGE",
+        help=" ".join(f"{k}: {v}." for k, v in STORAGES.items()),
+        autocompletion=lambda: list(STORAGES),
+    ),
+]
+Windows = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help=f"Calibration windows; by default {CALIBRATION_WINDOWS}.", show_default=False
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="0, the default, takes calibration windows from the text's start, others draw them.", show_default=False
+    ),
+]
+
+
+def compress(
+    model: Model,
+    ratio: Ratio = None,
+    recipe: RecipeFile = None,
+    method: Method = None,
+    allocator: Allocator = None,
+    calibrate: Calibrate = None,
+    out: Out = None,
+    storage: Storage = "factored",
+    json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    windows: Windows = None,
+    window: Window = None,
+    probe_windows: ProbeWindows = None,
+) -> None:
+    """A smaller model: calibrate, factorize, choose ranks, exchange the layers, and save where --out says."""
+    choose(STORAGES, storage, "storage")
+    flags = {
+        "model": model,
+        "ratio": None if ratio is None else ratio_of(ratio),
+        "method": method,
+        "seed": seed,
+        "allocator": allocator,
+        "text": calibrate,
+        "windows": windows,
+        "window": window,
+        "probe_windows": probe_windows,
+    }
+    settled = settle(flags, recipe)
+    dense_folder(model)
+    compressed, written = relay(_compress(settled, out, storage, device, dtype))
+    emit(_record(compressed, storage, out, written), json, _show)
+
+
+def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
+    """The Recipe of the flags that are set, over the recipe file, over the defaults; BadValue without a ratio."""
+    if recipe == "best":
+        raise BadValue("There is no best recipe yet.", "Give a recipe file, or --ratio, --method and --allocator.")
+    values = {**(read_recipe(recipe) if recipe else {}), **{k: v for k, v in flags.items() if v is not None}}
+    if "ratio" not in values:
+        raise BadValue("No ratio is given.", "Give --ratio 0.3 to remove 30 % of the layers' parameters.")
+    values["text"] = calibration_text(values.get("text"))
+    return recipe_of(values)
+
+
+def _compress(
+    recipe: Recipe, out: Path | None, storage: str, device: str | None, dtype: str | None
+) -> Job[tuple["Compressed", int | None]]:
+    """The Compressed model, and the bytes written where it was saved."""
+    from ..study.compress import Clock, run
+    from ..study.steps import save
+
+    clock = Clock()
+    bench = open_bench(recipe, device, dtype)
+    clock.lap("load")
+    compressed = yield from run.steps(recipe, bench.store, loaded=bench.loaded)
+    compressed.seconds["load"] += clock.seconds["load"]
+    if out is None:
+        return compressed, None
+    clock = Clock()
+    written = save(compressed, out, storage)
+    clock.lap("save")
+    compressed.seconds.update(clock.seconds)
+    return compressed, written
+
+
+def _record(compressed: "Compressed", storage: str, out: Path | None, written: int | None) -> dict[str, Any]:
+    recipe, before, after = compressed.recipe, compressed.parameters_before, compressed.parameters_after
+    after = before if storage == "merged" else after
+    found = {
+        "model": recipe.model,
+        "method": recipe.method,
+        "allocator": recipe.allocator,
+        "calibrate": recipe.text,
+        "storage": storage,
+        "dtype": compressed.loaded.dtype,
+        "ratio_asked": recipe.ratio,
+        "ratio_achieved": compressed.ratio_achieved,
+        "params_before": before,
+        "params_after": after,
+        "bytes_before": before * compressed.element_size,
+        "bytes_after": after * compressed.element_size,
+        "ranks": dict(compressed.plan.ranks),
+        "predicted_nll": compressed.predicted_nll,
+        "seconds": compressed.seconds,
+    }
+    return found if out is None else {**found, "out": str(out), "bytes_written": written}
+
+
+def _show(found: dict) -> None:
+    rows = [(path, rank) for path, rank in found["ranks"].items()]
+    label = ALLOCATORS[found["allocator"]].label
+    table(f"{found['model']} by {found['method']}, ranks by {label}", ("site", "rank"), rows)
+    print(f"Removed {found['ratio_achieved']:.4f} of the layers' parameters, {found['ratio_asked']:g} was asked.")
+    print(
+        f"Parameters {found['params_before']:,} → {found['params_after']:,}, "
+        f"bytes {found['bytes_before']:,} → {found['bytes_after']:,} ({found['dtype']}, {found['storage']})."
+    )
+    print(f"Predicted loss above dense: {found['predicted_nll']:.4f} nats per token; `evaluate` measures it.")
+    print("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in found["seconds"].items()))
+    if "out" in found:
+        print(f"Saved to {found['out']}: {found['bytes_written']:,} bytes.")

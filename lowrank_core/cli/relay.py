@@ -1,0 +1,81 @@
+"""The edge of the command line: a job's progress as a bar on stderr, every failure as a sentence and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from typer.exceptions import TyperException
+
+from .. import jobs
+from ..errors import LowRankError
+from ..jobs import Job, Progress
+
+T = TypeVar("T")
+
+FINE, OURS, THEIRS, STOPPED = 0, 1, 2, 130
+
+
+def relay(job: Job[T]) -> T:
+    """What the job returns; its progress is drawn on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        return jobs.finish(job)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[item]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task, stage = bars.add_task("", item=""), ""
+
+        def draw(progress: Progress) -> None:
+            nonlocal stage
+            if progress.stage != stage:
+                stage = progress.stage
+                bars.reset(task, description=stage, total=progress.total)
+            bars.update(task, completed=progress.done, total=progress.total, item=progress.item)
+
+        return jobs.finish(job, draw)
+
+
+def edge(call: Callable[[], int | None], debug: bool = False) -> int:
+    """The exit code of a command; its failures are said on stderr, with the traceback where `debug` asks for it."""
+    try:
+        code = call() or FINE
+        return _stopped() if code == STOPPED else code  # typer turns Ctrl-C into this number
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
+    except LowRankError as error:
+        code, message, hint = THEIRS, error.message, error.hint
+    except TyperException as error:
+        code, message, hint = THEIRS, error.format_message(), _usage_hint(error)
+    except Exception as error:  # the one outer edge: whatever comes here is our mistake
+        code, message = OURS, f"Something went wrong in this program: {type(error).__name__}: {str(error)[:300]}"
+        hint = "Please report it; the same command with --debug shows where."
+    if debug:
+        traceback.print_exc()
+    note(" ".join(message.split()))
+    if hint:
+        note(" ".join(hint.split()))
+    return code
+
+
+def note(line: str) -> None:
+    """Say a line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _stopped() -> int:
+    note("Stopped; what was measured is kept.")
+    return STOPPED
+
+
+def _usage_hint(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See {context.command_path} --help." if context else ""

@@ -1,0 +1,65 @@
+"""Rebuild the bundled model's shipped study: `python -m lowrank_core.demo.study`.
+
+The same code that serves a user's model runs here; what ships are the summaries, spectra, measured points and
+perplexities. Grams are computed again where they are needed.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from ..calibration.texts import read_text
+from ..jobs import Job, finish
+from ..methods import METHODS
+from ..models.loading import load_model
+from ..settings import BUNDLED_STUDY
+from ..store import Store
+from ..study.compress import compress, evaluate, open_workbench
+from ..study.planning import make_plan, measuring_order
+from ..study.recipe import Recipe
+
+SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation")
+
+
+def build(methods: list[str], store: Store, relay) -> None:
+    """Everything the first page shows, measured into a store: spectra of all methods, points of `methods`."""
+    loaded = load_model("demo", "cpu")
+    text = read_text("demo-test")
+    for method in METHODS:
+        recipe = Recipe(method=method)
+        bench = open_workbench(recipe, store, loaded=loaded)
+        parameters = METHODS[method].settle()
+        relay(bench.calibrate())
+        spectra = relay(bench.spectra(method, parameters))
+        points: dict = {}
+        if method in methods:
+            for point in relay(bench.measure(method, parameters, measuring_order(bench.body.sites, recipe, spectra))):
+                points.setdefault(point.path, {})[point.keep] = point
+        plan = make_plan(bench.body.sites, recipe, spectra, points)
+        relay(evaluate.steps(bench, text))
+        relay(evaluate.steps(bench, text, compress(bench, recipe, plan), recipe, plan))
+
+
+def main(
+    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(METHODS),
+) -> None:
+    """Measure the bundled model's study on this CPU and put it into assets/study."""
+    with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True)) as bar:
+        task = bar.add_task("study")
+
+        def relay(job: Job):
+            return finish(job, lambda p: bar.update(task, description=p.stage, completed=p.done, total=p.total))
+
+        build(methods.split(","), Store(folder), relay)
+        shutil.rmtree(BUNDLED_STUDY, ignore_errors=True)
+        for kind in SHIPPED:
+            shutil.copytree(Path(folder) / kind, BUNDLED_STUDY / kind, ignore=shutil.ignore_patterns(".*"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,153 @@
+"""The Squeeze page: method, allocator and ratio on the left, what follows from them on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..allocation import ALLOCATORS
+from ..calibration.texts import TEXTS
+from ..errors import LowRankError
+from ..methods import METHODS
+from ..study.recipe import Recipe
+from . import squeeze_handlers as handlers
+from .house import House
+from .see_handlers import site_choices
+from .squeeze_handlers import Shown
+from .words import error_line
+
+DEFAULTS = Recipe()
+
+
+@dataclass(frozen=True)
+class Squeeze:
+    """The page's components."""
+
+    method: gr.Dropdown
+    allocator: gr.Dropdown
+    ratio: gr.Slider
+    text: gr.Dropdown
+    upload: gr.File
+    dense_roles: gr.CheckboxGroup
+    seed: gr.Number
+    site: gr.Dropdown
+    stop: gr.Button
+    resume: gr.Button
+    status: gr.Markdown
+    readout: gr.Markdown
+    plots: tuple[gr.Plot, gr.Plot, gr.Plot]
+    captions: tuple[gr.Markdown, gr.Markdown, gr.Markdown]
+    command: gr.Code
+    recipe: gr.Code
+
+    @property
+    def choices(self) -> list:
+        """What decides a recipe, in the order of `recipe_values`."""
+        return [self.method, self.allocator, self.ratio, self.text, self.upload, self.dense_roles, self.seed]
+
+    @property
+    def shown(self) -> list:
+        return [*self.plots, *self.captions, self.readout, self.status]
+
+
+def recipe_values(model: str, method: str, allocator: str, ratio: float, text: str, upload: str | None, roles: list[str], seed: float) -> dict:
+    """The values of a Recipe from the page's components; an uploaded file stands before the named text."""
+    return {"model": model, "method": method, "allocator": allocator, "ratio": ratio, "text": upload or text,
+            "dense_roles": tuple(roles or ()), "seed": int(seed or 0)}
+
+
+def values(shown: Shown | None, status: str) -> list:
+    """Values of `Squeeze.shown`; what is not known stays as it is."""
+    if shown is None:
+        return [gr.skip()] * 7 + [status]
+    return [shown.sensitivity, shown.plan, shown.tradeoff, *shown.captions, shown.readout, status or shown.status]
+
+
+def layout(first: Shown, view) -> Squeeze:
+    """The page, filled with the bundled study."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            ratio = gr.Slider(0.0, 0.9, DEFAULTS.ratio, step=0.01, label="Ratio: share of the layers' parameters removed", elem_id="ratio")
+            readout = gr.Markdown(first.readout, elem_id="plan-readout")
+            status = gr.Markdown(first.status, elem_id="status")
+            with gr.Row():
+                stop = gr.Button("Stop", size="sm", elem_id="stop")
+                resume = gr.Button("Go on", size="sm", elem_id="resume")
+            method = gr.Dropdown([(m.label, k) for k, m in METHODS.items()], value=DEFAULTS.method, label="Method",
+                                 info=METHODS[DEFAULTS.method].line, elem_id="method")
+            allocator = gr.Dropdown([(a.label, k) for k, a in ALLOCATORS.items()], value=DEFAULTS.allocator, label="Allocator",
+                                    info=ALLOCATORS[DEFAULTS.allocator].line, elem_id="allocator")
+            site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
+            with gr.Accordion("Calibration text and more", open=False):
+                text = gr.Dropdown([(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text")
+                upload = gr.File(label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100)
+                roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
+                seed = gr.Number(0, precision=0, label="Seed")
+            with gr.Accordion("Copy recipe", open=False):
+                command = gr.Code(DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2)
+                recipe = gr.Code(DEFAULTS.to_yaml(), language="yaml", label="YAML", interactive=False)
+        with gr.Column(scale=2, min_width=340):
+            plots, captions = [], []
+            for letter, title, figure, caption in zip(
+                "EFG", ("What each layer loses", "The plan", "Trade-off"),
+                (first.sensitivity, first.plan, first.tradeoff), first.captions, strict=True,
+            ):
+                gr.Markdown(f"### {letter} · {title}")
+                plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
+                captions.append(gr.Markdown(caption, elem_classes="caption"))
+    return Squeeze(method, allocator, ratio, text, upload, roles, seed, site, stop, resume, status, readout, tuple(plots),
+                   tuple(captions), command, recipe)
+
+
+def connect(page: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], strip: gr.HTML) -> None:
+    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old."""
+    turn = gr.State(0)
+
+    def preview(name, method, allocator, ratio, text, upload, roles, seed, site, request: gr.Request):
+        try:
+            recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+        except LowRankError as error:
+            house.next_turn(request.session_hash)
+            return [*values(None, error_line(error.message, error.hint)), -1, gr.skip(), gr.skip(), gr.skip(),
+                    gr.skip(), gr.skip()]
+        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
+        return [*values(shown, trouble), number, recipe.to_command(), recipe.to_yaml(),
+                gr.Dropdown(info=METHODS[recipe.method].line), gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
+                strip_value(house, recipe, request.session_hash, "idle")]
+
+    def settle(name, method, allocator, ratio, text, upload, roles, seed, site, number, request: gr.Request):
+        if number < 0:
+            return
+        session = request.session_hash
+        try:
+            recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+        except LowRankError:
+            return  # said by the preview
+        for shown, status in handlers.settle(house, recipe, session, number, site):
+            yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
+        if house.visit(session).turn == number:
+            yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
+
+    def stop(request: gr.Request):
+        house.next_turn(request.session_hash)
+        return "Stopped. Everything measured so far is kept."
+
+    inputs = [model, *page.choices, page.site]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
+    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
+    triggers += [c.input for c in (page.method, page.allocator, page.text, page.seed, page.site)] + [page.resume.click]
+    for trigger in triggers:
+        trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
+            settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
+        )
+    page.stop.click(stop, None, page.status, queue=False, **quiet)
+
+
+def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
+    """The header strip for a session."""
+    visit = house.visit(session)
+    view = house.view(recipe)
+    return handlers.header(view, visit.plan, visit.recipe or recipe, status, house.memory_line())

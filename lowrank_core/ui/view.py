@@ -1,0 +1,86 @@
+"""What the pages read: one study of one recipe, from the store alone (no torch, no model)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..methods import METHODS
+from ..store import Store
+from ..study.artefacts import Body
+from ..study.planning import Points, make_plan, predicted_nll
+from ..study.read import Study, open_study
+from ..study.recipe import Recipe
+from ..types import ChannelSummary, Plan, Spectrum
+
+
+@dataclass
+class View:
+    """The stored results around a recipe; pieces that are missing are None or empty, never invented."""
+
+    recipe: Recipe
+    study: Study
+
+    @cached_property
+    def body(self) -> Body | None:
+        return self.study.body
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model's sites, statistics and this method's spectra are all stored."""
+        return bool(self.body and self.summaries and self.spectra)
+
+    @cached_property
+    def summaries(self) -> list[ChannelSummary]:
+        """Of every input group, or [] where one is missing."""
+        found = [self.study.summary(g) for g in self.body.group_keys] if self.body else []
+        return [] if None in found else found
+
+    def spectra_of(self, method: str) -> dict[str, Spectrum]:
+        """path → Spectrum of every site, or {} where one is missing."""
+        if not self.body:
+            return {}
+        parameters = self.recipe.parameters if method == self.recipe.method else None
+        found = {s.path: self.study.spectrum(s.path, method, parameters) for s in self.body.sites}
+        return {} if None in found.values() else found
+
+    @cached_property
+    def spectra(self) -> dict[str, Spectrum]:
+        return self.spectra_of(self.recipe.method)
+
+    def site_spectra(self, path: str) -> list[Spectrum]:
+        """One site's spectra under every method that has one."""
+        found = (self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in METHODS)
+        return [s for s in found if s is not None]
+
+    @property
+    def points(self) -> Points:
+        """path → keep → Point, as far as measured by now."""
+        return {s.path: self.study.points(s.path, self.recipe.method, self.recipe.parameters) for s in self.body.sites}
+
+    def plan(self, points: Points) -> Plan:
+        """The recipe's plan from what is known."""
+        return make_plan(self.body.sites, self.recipe, self.spectra, points)
+
+    def predicted(self, plan: Plan) -> float:
+        """Predicted nll above dense of a plan, nats per token."""
+        return predicted_nll(plan, self.spectra)
+
+    def bytes_of(self, plan: Plan) -> int:
+        """Bytes of the whole model under a plan, as it is saved."""
+        body = self.body
+        return (body.parameters - body.site_parameters + plan.kept(body.sites)) * body.element_size
+
+
+def view(recipe: Recipe, store: Store, device: str = "cpu", dtype: str | None = None) -> View:
+    """The View of a recipe; raises the LowRankError of a model or text that cannot be read."""
+    return View(recipe, open_study(recipe, store, device, dtype))
+
+
+def best_view(recipe: Recipe, store: Store, device: str, dtype: str | None) -> View:
+    """The View on this device where it is ready, else the one of a CPU (the shipped study) where that is."""
+    here = view(recipe, store, device, dtype)
+    if device != "cpu" and not here.ready:
+        shipped = view(recipe, store)
+        return shipped if shipped.ready else here
+    return here

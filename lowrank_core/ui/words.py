@@ -1,0 +1,27 @@
+"""Numbers as a person reads them."""
+
+
+def count(n: float) -> str:
+    """6.56 M, 128 k, 512."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(n) >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n:.0f}"
+
+
+def size(n: float) -> str:
+    """13.1 MB."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(n) >= limit:
+            return f"{n / limit:.3g} {unit}"
+    return f"{n:.0f} B"
+
+
+def percent(share: float) -> str:
+    """30 %, 12.5 %."""
+    return f"{100 * share:.3g} %"
+
+
+def error_line(message: str, hint: str = "") -> str:
+    """A lasting line for the page: what went wrong, and what to do."""
+    return f"**{message}** {hint}".strip()
