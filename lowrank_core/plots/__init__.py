@@ -1,0 +1,22 @@
+"""Values → plotly figures; predicted is hollow and dashed, measured solid, and the two are never drawn alike."""
+
+from .caption import (
+    channel_caption,
+    outlier_sentence,
+    plan_caption,
+    sensitivity_caption,
+    spectrum_caption,
+    tradeoff_caption,
+)
+from .channels import channel_profile, token_heatmap
+from .outliers import outlier_map
+from .plan import plan_map
+from .sensitivity import sensitivity_curves
+from .spectrum import cut_error, spectrum
+from .tradeoff import tradeoff
+
+__all__ = [
+    "channel_caption", "channel_profile", "cut_error", "outlier_map", "outlier_sentence", "plan_caption", "plan_map",
+    "sensitivity_caption", "sensitivity_curves", "spectrum", "spectrum_caption", "token_heatmap", "tradeoff",
+    "tradeoff_caption",
+]

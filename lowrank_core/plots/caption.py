@@ -1,0 +1,61 @@
+"""The sentence under each plot, computed from what it shows."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..types import ChannelSummary, Plan, Site, Spectrum
+
+INPUT_OF = {"qkv": "the q, k and v projections", "o": "o_proj", "gate_up": "the gate and up projections", "down": "down_proj"}
+
+
+def _input_of(group: str) -> str:
+    block, _, name = group.partition(".")
+    return f"block {block}'s {INPUT_OF.get(name, name).removeprefix('the ')}"
+
+
+def outlier_sentence(summaries: Sequence[ChannelSummary]) -> str:
+    """The loudest input group in one sentence."""
+    s = max(summaries, key=lambda s: s.outlier_ratio)
+    loud = int((s.rms > s.rms.max() / 2).sum())
+    if loud == 1:
+        what = f"1 of {len(s.rms)} channels entering {_input_of(s.group)} is {s.outlier_ratio:.3g} × louder than the median."
+    else:
+        least = np.sort(s.rms)[-loud] / np.median(s.rms)
+        what = f"{loud} of {len(s.rms)} channels entering {_input_of(s.group)} are {least:.2g} to {s.outlier_ratio:.2g} × louder than the median."
+    return f"{what} Plain SVD does not know that."
+
+
+def channel_caption(summary: ChannelSummary) -> str:
+    """The loudest channel of an input group."""
+    top = summary.top_channel
+    return (
+        f"Channel {top} of {len(summary.rms)} is {summary.outlier_ratio:.3g} × the median and carries "
+        f"{100 * summary.energy_share[top]:.3g} % of the energy over {summary.tokens:,} tokens."
+    )
+
+
+def spectrum_caption(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int | None) -> str:
+    """Which method loses least at a rank, and what plain SVD loses there."""
+    if rank is None or not spectra:
+        return "Dense: nothing is lost."
+    errors = {s.method: float(np.interp(rank, s.ranks, s.output_error)) / max(s.energy, 1e-30) for s in spectra}
+    best = min(errors, key=errors.get)
+    plain = f" {labels['svd']} loses {100 * errors['svd']:.3g} %." if "svd" in errors and best != "svd" else ""
+    return f"At rank {rank}, {labels[best]} loses {100 * errors[best]:.3g} % of the output's energy (predicted, calibration text).{plain}"
+
+
+def sensitivity_caption(measured: int, total: int) -> str:
+    """How much of the table is measured."""
+    return f"{measured} of {total} points measured (solid); the rest is predicted from spectra (dashed, hollow)."
+
+
+def plan_caption(plan: Plan, sites: Sequence[Site]) -> str:
+    """What the plan leaves."""
+    dense = sum(plan.ranks[s.path] is None for s in sites)
+    return f"{dense} of {len(sites)} layers stay dense (framed); {100 * plan.ratio(tuple(sites)):.3g} % of their parameters are removed."
+
+
+def tradeoff_caption(measured: int) -> str:
+    """How many of the points are measurements."""
+    return f"Dashed: predicted from spectra. Solid: {measured} plan{'' if measured == 1 else 's'} measured on held-out text. Star: the dense model."

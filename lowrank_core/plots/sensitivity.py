@@ -1,0 +1,64 @@
+"""Plot E: what each site loses at each keep, predicted and measured."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ..types import Point, Site
+from .style import figure, look, mark
+
+FLOOR = 1e-5  # nats: what is smaller, or negative, is drawn here
+
+
+def sensitivity_curves(predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], points: Mapping[str, Mapping[float, Point]],
+                       sites: Sequence[Site], selected: str | None, keep: float) -> go.Figure:
+    """Δnll against keep, one line per site coloured by role: predicted dashed and hollow, measured solid and filled."""
+    made, looks = figure(height=380), look(dict.fromkeys(s.role for s in sites))
+    for role, (color, _, symbol) in looks.items():
+        own = [s for s in sites if s.role == role]
+        _add(made, own, {s.path: predicted[s.path] for s in own if s.path in predicted}, role, color, symbol, 1.0, 0.45)
+        _add_measured(made, own, points, role, color, symbol, 1.5, 0.85)
+    for s in (s for s in sites if s.path == selected):
+        color, _, symbol = looks[s.role]
+        _add(made, [s], {s.path: predicted[s.path]}, f"{s.label}, predicted", color, symbol, 3.0, 1.0)
+        _add_measured(made, [s], points, f"{s.label}", color, symbol, 4.0, 1.0)
+    made.update_xaxes(title="keep: share of the site's parameters", range=[0.05, 0.95], tickformat=".0%")
+    made.update_yaxes(title="loss above dense, nats per token", type="log", exponentformat="power")
+    mark(made, keep, f"keep {keep:.0%}")
+    return made
+
+
+def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:
+    x, y, data = [], [], []
+    for s in sites:
+        if s.path not in curves:
+            continue
+        keeps, deltas = curves[s.path]
+        x += [*map(float, keeps), None]
+        y += [*(round(max(float(d), FLOOR), 8) for d in deltas), None]
+        data += [s.label] * len(keeps) + [None]
+    made.add_scatter(
+        x=x, y=y, customdata=data, mode="lines+markers", name=f"{name}, predicted", legendgroup=name, showlegend=False, opacity=opacity,
+        line={"color": color, "dash": "dash", "width": width}, marker={"symbol": f"{symbol}-open", "size": 5},
+        hovertemplate="%{customdata}: +%{y:.2g} at keep %{x:.0%}<extra>predicted</extra>",
+    )
+
+
+def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> None:
+    x, y, data, spread = [], [], [], []
+    for s in sites:
+        for keep, p in sorted(points.get(s.path, {}).items()):
+            x.append(keep)
+            y.append(round(max(p.delta_nll, FLOOR), 8))
+            spread.append(round(p.stderr, 8))
+            data.append(f"{s.label}, rank {p.rank}: {p.delta_nll:+.2g} ± {p.stderr:.1g}")
+        x.append(None)
+        y.append(None)
+        spread.append(None)
+        data.append(None)
+    made.add_scatter(
+        x=x, y=y, customdata=data, mode="lines+markers", name=name, legendgroup=name, opacity=opacity,
+        line={"color": color, "dash": "solid", "width": width}, marker={"symbol": symbol, "size": 6, "color": color},
+        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0}, hovertemplate="%{customdata}<extra>measured</extra>",
+    )
