@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..allocation import ALLOCATORS
+from ..bench import tables
 from ..bench.grid import Grid
-from ..bench.tables import between_markers, markdown, summaries
 from ..calibration.texts import TEXTS, read_text
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
+from ..study.recipe import Recipe
 from .evaluate import record
-from .opening import calibration_text, dense_folder, quiet
+from .opening import dense_folder, quiet, say_text
 from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
 from .output import emit, table
 from .relay import note, relay
@@ -22,7 +23,7 @@ from .variadic import Variadic
 if TYPE_CHECKING:
     from ..bench.grid import Quality
 
-app = typer.Typer(help="Figures, side by side, in one run.")
+app = typer.Typer()
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 Calibrations = Annotated[
@@ -108,7 +109,7 @@ def quality(
     """Perplexity of every method, allocator, ratio and seed."""
     grid = Grid(
         model,
-        tuple(dict.fromkeys(calibrate or [calibration_text(None)])),
+        tuple(dict.fromkeys(calibrate or [Recipe.model_fields["text"].default])),
         tuple(dict.fromkeys(text or ["demo-test"])),
         ratios_of(ratios or RATIOS),
         tuple(dict.fromkeys(methods or METHODS)),
@@ -120,6 +121,8 @@ def quality(
         probe_windows,
     )
     _check(grid, markdown)
+    if not calibrate:
+        say_text()
     quiet()
     from ..bench.quality import quality as measure
 
@@ -142,16 +145,16 @@ def _check(grid: Grid, file: Path | None) -> None:
     for name in (*grid.calibrate, *grid.texts):
         read_text(name)
     if file is not None:
-        between_markers(file, "quality", "")
+        tables.between_markers(file, "quality", "")
 
 
 def write(file: Path, found: "Quality") -> None:
     """Put the tables of a run between the file's markers."""
-    file.write_text(between_markers(file, "quality", markdown(found)), "utf-8")
+    file.write_text(tables.between_markers(file, "quality", tables.markdown(found)), "utf-8")
     note(f"Written to {file}.")
 
 
 def show(found: "Quality") -> None:
     """Print one table per calibration text and test text."""
-    for summary in summaries(found):
+    for summary in tables.summaries(found):
         table(f"Perplexity on {summary.text}", summary.columns, summary.rows, summary.caption)

@@ -10,7 +10,7 @@ from ..errors import BadValue
 from ..jobs import Job
 from ..settings import CALIBRATION_WINDOWS
 from ..study.recipe import Recipe, choose, read_recipe, recipe_of
-from .opening import calibration_text, dense_folder, open_bench
+from .opening import dense_folder, open_bench
 from .options import Allocator, Calibrate, Device, Dtype, Json, Method, Model, Out, ProbeWindows, Window, ratio_of
 from .output import emit, table
 from .relay import relay
@@ -97,7 +97,6 @@ def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
     values = {**(read_recipe(recipe) if recipe else {}), **{k: v for k, v in flags.items() if v is not None}}
     if "ratio" not in values:
         raise BadValue("No ratio is given.", "Give --ratio 0.3 to remove 30 % of the layers' parameters.")
-    values["text"] = calibration_text(values.get("text"))
     return recipe_of(values)
 
 

@@ -7,8 +7,7 @@ import typer
 from ..calibration.texts import TEXTS, Text, read_text
 from ..jobs import Job
 from ..settings import EVALUATION_WINDOWS, SEED
-from ..study.recipe import recipe_of
-from .opening import open_bench
+from .opening import open_bench, recipe_from
 from .options import NAMED, Device, Dtype, Json, ModelOrDir, Seed, Window, Windows, complete
 from .output import emit, table
 from .relay import relay
@@ -37,7 +36,7 @@ def evaluate(
     """Perplexity per text, over disjoint windows from its start; whatever the seed, nothing is drawn here."""
     texts = [read_text(name) for name in dict.fromkeys(text)]
     bench = open_bench(
-        recipe_of({"model": model, "text": texts[0].name, "window": window, "seed": seed}), device, dtype
+        recipe_from({"model": model, "text": texts[0].name, "window": window, "seed": seed}), device, dtype
     )
     found = {
         "model": bench.loaded.name,

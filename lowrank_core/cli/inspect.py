@@ -7,9 +7,8 @@ import typer
 
 from ..jobs import Job, Progress
 from ..settings import CALIBRATION_WINDOWS, SEED
-from ..study.recipe import recipe_of
 from ..types import Site
-from .opening import calibration_text, open_bench
+from .opening import open_bench, recipe_from
 from .options import Calibrate, Device, Dtype, Json, ModelOrDir, Seed, Window, Windows
 from .output import emit, table
 from .relay import relay
@@ -32,8 +31,8 @@ def inspect(
     window: Window = None,
 ) -> None:
     """The sites of a model: sizes, activation outliers, stable and effective rank."""
-    values = {"model": model, "text": calibration_text(calibrate), "windows": windows, "window": window, "seed": seed}
-    bench = open_bench(recipe_of(values), device, dtype)
+    values = {"model": model, "text": calibrate, "windows": windows, "window": window, "seed": seed}
+    bench = open_bench(recipe_from(values), device, dtype)
     sites = relay(_look(bench, spectra))
     found = {
         "model": bench.loaded.name,

@@ -1,25 +1,26 @@
 """From names on the command line to a model and its study: cheap checks first, torch after them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
 from ..models.where import ModelFolder, locate
-from ..study.recipe import Recipe
+from ..study.recipe import Recipe, recipe_of
 from .relay import note
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
-BUNDLED_TEXT = "demo"
+
+def recipe_from(flags: dict[str, Any]) -> Recipe:
+    """The Recipe of the flags that are set; the others keep the recipe's own defaults."""
+    return recipe_of({name: value for name, value in flags.items() if value is not None})
 
 
-def calibration_text(given: str | None) -> str:
-    """The text asked for, else the bundled one, which is then said on stderr."""
-    if given is None:
-        note(f"Calibration text: {BUNDLED_TEXT}, the bundled one; --calibrate TEXT takes another.")
-    return given or BUNDLED_TEXT
+def say_text() -> None:
+    """Say on stderr which calibration text is taken where none was given."""
+    note(f"Calibration text: {Recipe.model_fields['text'].default}, the bundled one; --calibrate TEXT takes another.")
 
 
 def dense_folder(model: str) -> ModelFolder:
@@ -43,6 +44,8 @@ def open_bench(recipe: Recipe, device: str | None, dtype: str | None) -> "Workbe
     """The Workbench of a recipe's model and text; a name that means nothing is found out before torch is loaded."""
     locate(recipe.model)
     read_text(recipe.text)
+    if "text" not in recipe.model_fields_set:
+        say_text()
     quiet()
     from ..study.compress import open_workbench
 

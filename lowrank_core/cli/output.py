@@ -21,17 +21,18 @@ def emit(found: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], 
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> None:
-    """Print a table: numbers right, text left, the setting as caption."""
+    """Print a table below its title: numbers right, text left; and its caption, which holds the setting, below it."""
     rows = [list(row) for row in rows]
-    drawn = Table(
-        title=Text(title), caption=Text(caption) if caption else None, title_justify="left", caption_justify="left"
-    )
+    drawn = Table()
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         drawn.add_column(Text(column), justify="right" if numeric else "left")
     for row in rows:
         drawn.add_row(*(Text(cell(v)) for v in row))
+    print(title)
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(drawn)
+    if caption:
+        print(caption)
 
 
 def cell(value: Any) -> str:

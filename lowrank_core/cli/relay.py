@@ -51,19 +51,25 @@ def edge(call: Callable[[], int | None], debug: bool = False) -> int:
         return _stopped() if code == STOPPED else code  # typer turns Ctrl-C into this number
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
-    except LowRankError as error:
-        code, message, hint = THEIRS, error.message, error.hint
-    except TyperException as error:
-        code, message, hint = THEIRS, error.format_message(), _usage_hint(error)
-    except Exception as error:  # the one outer edge: whatever comes here is our mistake
-        code, message = OURS, f"Something went wrong in this program: {type(error).__name__}: {str(error)[:300]}"
-        hint = "Please report it; the same command with --debug shows where."
-    if debug:
-        traceback.print_exc()
-    note(" ".join(message.split()))
-    if hint:
-        note(" ".join(hint.split()))
+    except Exception as error:  # the one outer edge: whatever is of no known kind is our mistake
+        if debug:
+            traceback.print_exception(error)
+        code, *sentences = _said_of(error)
+    for sentence in filter(None, sentences):
+        line = " ".join(sentence.split())
+        note(line if line.endswith((".", "?", "!")) else line + ".")
     return code
+
+
+def _said_of(error: Exception) -> tuple[int, str, str]:
+    """The exit code, the sentence and the hint of a failure."""
+    if isinstance(error, LowRankError):
+        return THEIRS, error.message, error.hint
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        return THEIRS, error.format_message(), f"See {context.command_path} --help." if context else ""
+    what = f"Something went wrong in this program: {type(error).__name__}: {str(error)[:300]}"
+    return OURS, what, "Please report it; the same command with --debug shows where."
 
 
 def note(line: str) -> None:
@@ -74,8 +80,3 @@ def note(line: str) -> None:
 def _stopped() -> int:
     note("Stopped; what was measured is kept.")
     return STOPPED
-
-
-def _usage_hint(error: TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    return f"See {context.command_path} --help." if context else ""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from ..jobs import Job
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, CANDIDATES, PROBE_WINDOWS, SEED
-from ..study.recipe import recipe_of
 from ..types import Measurement
-from .opening import calibration_text, dense_folder, open_bench
+from .opening import dense_folder, open_bench, recipe_from
 from .options import (
     Calibrate,
     Device,
@@ -49,14 +48,14 @@ def sensitivity(
     dense_folder(model)
     values = {
         "model": model,
-        "text": calibration_text(calibrate),
+        "text": calibrate,
         "method": method,
         "windows": windows,
         "window": window,
         "seed": seed,
         "probe_windows": probe_windows,
     }
-    bench = open_bench(recipe_of(values), device, dtype)
+    bench = open_bench(recipe_from(values), device, dtype)
     began = time.perf_counter()
     found = relay(_measure(bench, method, keeps))
     probed = min(probe_windows, len(bench.windows))

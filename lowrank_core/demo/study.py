@@ -5,7 +5,6 @@ perplexities. Grams are computed again where they are needed.
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -47,18 +46,20 @@ def build(methods: list[str], store: Store, relay) -> None:
 
 def main(
     methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(METHODS),
+    work: Annotated[Path, typer.Option(help="the store it is measured into; a stopped run goes on from there")] = Path("training/study"),
 ) -> None:
     """Measure the bundled model's study on this CPU and put it into assets/study."""
-    with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True)) as bar:
+    with Bar(console=Console(stderr=True)) as bar:
         task = bar.add_task("study")
 
         def relay(job: Job):
             return finish(job, lambda p: bar.update(task, description=p.stage, completed=p.done, total=p.total))
 
-        build(methods.split(","), Store(folder), relay)
-        shutil.rmtree(BUNDLED_STUDY, ignore_errors=True)
-        for kind in SHIPPED:
-            shutil.copytree(Path(folder) / kind, BUNDLED_STUDY / kind, ignore=shutil.ignore_patterns(".*"))
+        build(methods.split(","), Store(work), relay)
+    shutil.rmtree(BUNDLED_STUDY, ignore_errors=True)
+    for kind in SHIPPED:
+        if (work / kind).is_dir():
+            shutil.copytree(work / kind, BUNDLED_STUDY / kind, ignore=shutil.ignore_patterns(".*"))
 
 
 if __name__ == "__main__":

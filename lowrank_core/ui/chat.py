@@ -74,7 +74,7 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
     """One message to both models, as streams; Stop, Retry and Clear."""
     shown = [page.left, page.right, page.left_note, page.right_note, page.between, page.status]
 
-    def answer(name, *rest, request: gr.Request):
+    def answer(request: gr.Request, name, *rest):
         *choices, left, right, prompt, raw, temperature, length, system = rest
         try:
             recipe = make_recipe(recipe_values(name, *choices))

@@ -80,8 +80,15 @@ class House:
     # --- models -----------------------------------------------------------------------------------------------
 
     def warm_up(self) -> threading.Thread:
-        """Import torch and load the bundled model in the background, while the first page is being looked at."""
-        thread = threading.Thread(target=lambda: self.model("demo"), daemon=True, name="warm-up")
+        """Import torch, load the bundled model and run it once in the background, while the first page is looked at."""
+
+        def work() -> None:
+            bench = self.bench(Recipe())
+            for job in (bench.calibrate(), bench.probe()):
+                for _ in self.steps(job, "warm-up", 0):
+                    pass
+
+        thread = threading.Thread(target=work, daemon=True, name="warm-up")
         thread.start()
         return thread
 

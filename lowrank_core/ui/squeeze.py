@@ -118,13 +118,12 @@ def connect(page: Squeeze, house: House, model: gr.State, make_recipe: Callable[
                 strip_value(house, recipe, request.session_hash, "idle")]
 
     def settle(name, method, allocator, ratio, text, upload, roles, seed, site, number, request: gr.Request):
+        # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first
+        yield [gr.skip()] * 9
         if number < 0:
-            return
+            return  # a bad recipe: said by the preview
         session = request.session_hash
-        try:
-            recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
-        except LowRankError:
-            return  # said by the preview
+        recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
         for shown, status in handlers.settle(house, recipe, session, number, site):
             yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
         if house.visit(session).turn == number:
