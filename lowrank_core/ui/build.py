@@ -12,7 +12,7 @@ import gradio as gr  # noqa: E402
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import Recipe, recipe_of  # noqa: E402
-from . import chat, see, squeeze  # noqa: E402
+from . import api, chat, see, squeeze  # noqa: E402
 from . import squeeze_handlers as handlers  # noqa: E402
 from .house import House  # noqa: E402
 from .words import error_line  # noqa: E402
@@ -46,6 +46,7 @@ def build(house: House | None = None) -> gr.Blocks:
         see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
         squeeze.connect(squeeze_page, house, model, recipe_of, strip)
         chat.connect(chat_page, squeeze_page, house, model, recipe_of)
+        api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 
         def leave(request: gr.Request):

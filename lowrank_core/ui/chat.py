@@ -89,7 +89,7 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
                 yield [turned.left, turned.right, *turned.notes, turned.between, status, ""]
 
     def stop(request: gr.Request):
-        house.next_turn(request.session_hash)
+        house.next_turn(handlers.chat_lane(request.session_hash))
 
     def take_back(left, right):
         left, right = handlers.plain(left), handlers.plain(right)

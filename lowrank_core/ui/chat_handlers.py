@@ -63,17 +63,22 @@ def reply(house: House, recipe: Recipe, session: str, left: Messages, right: Mes
     if not prompt.strip():
         yield None, error_line("There is nothing to answer.", "Write a message first.")
         return
-    turn = house.next_turn(session)
-    visit = house.visit(session)
+    lane = chat_lane(session)
+    turn = house.next_turn(lane)
     left, right = ([*plain(m), {"role": "user", "content": prompt}] for m in (left, right))
     yield Turned(left, right, ("", ""), ""), "Loading the model …"
     try:
         models, tokenizer, device = _models(house, recipe, session)
-        yield from _stream(house, session, turn, models, tokenizer, device, (left, right), raw, temperature, max_tokens, system)
+        yield from _stream(house, lane, turn, models, tokenizer, device, (left, right), raw, temperature, max_tokens, system)
     except LowRankError as error:
         yield None, error_line(error.message, error.hint)
-    if visit.turn != turn:
+    if house.visit(lane).turn != turn:
         yield None, "Stopped."
+
+
+def chat_lane(session: str) -> str:
+    """The name a session's chat goes by: its turns are its own, so that chatting does not stop measuring."""
+    return f"{session}/chat"
 
 
 def _models(house: House, recipe: Recipe, session: str):
@@ -99,10 +104,10 @@ def _models(house: House, recipe: Recipe, session: str):
         return (bench.loaded.model, compress(bench, recipe, plan)), bench.loaded.tokenizer, bench.loaded.device.type
 
 
-def _stream(house, session, turn, models, tokenizer, device, chats, raw, temperature, max_tokens, system):
+def _stream(house, lane, turn, models, tokenizer, device, chats, raw, temperature, max_tokens, system):
     from ..generation.stream import Sampling, prompt_ids, stream, stream_pair
 
-    visit = house.visit(session)
+    visit = house.visit(lane)
     opening = [{"role": "system", "content": system}] if system.strip() else []
     sampling = Sampling(int(max_tokens), float(temperature), 0)
     pair = stream_pair(*(

@@ -58,9 +58,8 @@ class House:
 
     def leave(self, session: str) -> None:
         """Forget a session."""
-        visit = self._visits.pop(session, None)
-        if visit:
-            visit.turn += 1
+        for name in [n for n in self._visits if n.partition("/")[0] == session]:
+            self._visits.pop(name).turn += 1
 
     def next_turn(self, session: str) -> int:
         """A new turn number: whatever ran for the session under an older one stops at its next step."""

@@ -1,0 +1,103 @@
+"""Squeeze's handlers as functions: instant previews, measuring that supersedes, stops and resumes."""
+
+import threading
+import time
+
+import pytest
+
+from lowrank_core.allocation import ALLOCATORS
+from lowrank_core.errors import LowRankError
+from lowrank_core.methods import METHODS
+from lowrank_core.study.recipe import Recipe, recipe_of
+from lowrank_core.ui import squeeze, squeeze_handlers
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("allocator", ALLOCATORS)
+def test_preview_meets_the_ratio(house, method, allocator):
+    recipe = Recipe(method=method, allocator=allocator, ratio=0.25)
+    shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
+    assert not trouble and turn == 1 and shown.sensitivity is not None
+    plan, sites = house.visit("a").plan, house.view(recipe).body.sites
+    assert 0.25 <= plan.ratio(sites) <= 0.255
+
+
+def test_preview_is_instant(house):
+    squeeze_handlers.preview(house, Recipe(), "a", None)  # the curves of all methods, once
+    taken = []
+    for i in range(9):
+        began = time.perf_counter()
+        squeeze_handlers.preview(house, Recipe(ratio=0.2 + i / 50), "a", None)
+        taken.append(time.perf_counter() - began)
+    assert sorted(taken)[4] < 0.3
+
+
+@pytest.mark.parametrize("ratio", [-1, 0, 1, "abc", float("nan")])
+def test_bad_ratio_is_one_sentence_and_a_hint(ratio):
+    with pytest.raises(LowRankError) as caught:
+        recipe_of(squeeze.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0))
+    assert caught.value.message.endswith(".") and caught.value.hint
+
+
+def _bad_text(tmp_path, content: bytes) -> str:
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n ", b"\xff\xfe\x00bad"])
+def test_bad_text_is_said_and_loses_nothing(house, tmp_path, content):
+    before, _, _ = squeeze_handlers.preview(house, Recipe(), "a", None)
+    shown, trouble, _ = squeeze_handlers.preview(house, Recipe(text=_bad_text(tmp_path, content)), "a", None)
+    assert shown is None and trouble.startswith("**")
+    assert before is not None and house.visit("a").plan is not None
+
+
+def _tiny_recipe(tiny, tiny_file, **extra) -> Recipe:
+    return Recipe(model=str(tiny), text=str(tiny_file), windows=8, window=32, probe_windows=2, ratio=0.4, **extra)
+
+
+def test_settle_measures_and_judges(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file)
+    house.bench(recipe)
+    _, _, turn = squeeze_handlers.preview(house, recipe, "a", None)
+    states = list(squeeze_handlers.settle(house, recipe, "a", turn, None))
+    assert "Measured: perplexity" in states[-1][0].status
+    view = house.view(recipe)
+    assert sum(map(len, view.points.values())) == 9 * len(view.body.sites)
+    assert house.visit("a").measured[-1]["now"]
+
+
+def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file)
+    turn = house.next_turn("a")
+    steps = squeeze_handlers.settle(house, recipe, "a", turn, None)
+    for shown, _ in steps:
+        if shown is not None:
+            break
+    began = time.perf_counter()
+    house.next_turn("a")
+    rest = list(steps)
+    assert time.perf_counter() - began < 1 and len(rest) <= 1
+    kept = sum(map(len, house.view(recipe).points.values()))
+    assert kept > 0
+    turn = house.next_turn("a")
+    assert "Measured" in list(squeeze_handlers.settle(house, recipe, "a", turn, None))[-1][0].status
+
+
+def test_two_sessions_share_points_but_not_plans(house, tiny, tiny_file):
+    one, two = _tiny_recipe(tiny, tiny_file), _tiny_recipe(tiny, tiny_file, allocator="uniform")
+
+    def work(recipe, session):
+        for _ in squeeze_handlers.settle(house, recipe, session, house.next_turn(session), None):
+            pass
+
+    threads = [threading.Thread(target=work, args=a) for a in ((one, "a"), (two, "b"))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    a, b = house.visit("a").plan, house.visit("b").plan
+    assert a.ranks != b.ranks
+    assert house.view(one).plan(house.view(one).points).ranks == a.ranks
+    assert house.view(two).plan(house.view(two).points).ranks == b.ranks
