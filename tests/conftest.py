@@ -1,6 +1,11 @@
 """What every test stands on: offline libraries, one thread, a cache folder of its own, the tiny model."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 # before any library reads them
 os.environ.update(
@@ -62,3 +67,28 @@ def store(tmp_path):
     from lowrank_core.store import Store
 
     return Store(tmp_path / "store")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory):
+    """The address of `python app.py` with an empty store."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment["LOWRANK_CACHE"] = str(tmp_path_factory.mktemp("studio"))
+    log = open(tmp_path_factory.mktemp("log") / "app.log", "w")
+    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=Path(__file__).resolve().parent.parent, env=environment, stdout=log, stderr=log)
+    for _ in range(300):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+    log.close()

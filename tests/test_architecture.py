@@ -36,7 +36,7 @@ RANKS = {
     "bench": 7,
     "demo": 7,
     "cli": 8,
-    "__main__": 8,
+    "__main__": 8.1,
     "ui": 9,
     "": 10,  # lowrank_core/__init__.py, the front door
 }

@@ -9,6 +9,7 @@ from .caption import (
     tradeoff_caption,
 )
 from .channels import channel_profile, token_heatmap
+from .loss import loss_curve
 from .outliers import outlier_map
 from .plan import plan_map
 from .sensitivity import sensitivity_curves
@@ -16,7 +17,7 @@ from .spectrum import cut_error, spectrum
 from .tradeoff import tradeoff
 
 __all__ = [
-    "channel_caption", "channel_profile", "cut_error", "outlier_map", "outlier_sentence", "plan_caption", "plan_map",
+    "channel_caption", "channel_profile", "cut_error", "loss_curve", "outlier_map", "outlier_sentence", "plan_caption", "plan_map",
     "sensitivity_caption", "sensitivity_curves", "spectrum", "spectrum_caption", "token_heatmap", "tradeoff",
     "tradeoff_caption",
 ]

@@ -36,7 +36,7 @@ def outlier_map(summaries: Sequence[ChannelSummary], selected: str | None = None
     )
     made.update_xaxes(title="block", dtick=1, showgrid=False)
     made.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    if selected:
+    if selected and any(s.group == selected for s in summaries):
         block, _, name = selected.partition(".")
         x, y = int(block), names.index(name)
         made.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": OKABE_ITO[3], "width": 3})

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..types import Plan, Site, cost
-from .style import OKABE_ITO, figure
+from .style import INK, OKABE_ITO, figure
 
 
 def plan_map(plan: Plan, sites: Sequence[Site], predicted: Mapping[str, float], selected: str | None = None) -> go.Figure:
@@ -23,7 +23,7 @@ def plan_map(plan: Plan, sites: Sequence[Site], predicted: Mapping[str, float], 
         kept = cost(s, rank)
         z[at], paths[at] = kept / s.parameters, s.path
         what = "dense" if rank is None else f"rank {rank} of {s.max_rank}"
-        text[at] = f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters<br>{max(predicted.get(s.path, 0), 0) / total:.1%} of the expected loss"
+        text[at] = f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters<br>{max(predicted.get(s.path, 0), 0) / total:.1%} of the predicted loss"
         if rank is None:
             dense_x.append(s.block)
             dense_y.append(s.role)
@@ -32,7 +32,7 @@ def plan_map(plan: Plan, sites: Sequence[Site], predicted: Mapping[str, float], 
         z=z, x=blocks, y=roles, text=text, customdata=paths, hovertemplate="%{text}<extra></extra>", colorscale="Cividis", zmin=0, zmax=1,
         colorbar={"title": {"text": "keep"}, "tickformat": ".0%", "thickness": 12}, xgap=2, ygap=2,
     )
-    made.add_scatter(x=dense_x, y=dense_y, mode="markers", marker={"symbol": "square-open", "size": 12, "color": "#333", "line": {"width": 2}},
+    made.add_scatter(x=dense_x, y=dense_y, mode="markers", marker={"symbol": "square-open", "size": 12, "color": INK, "line": {"width": 2}},
                      name="dense", hoverinfo="skip")
     made.update_xaxes(title="block", dtick=1, showgrid=False)
     made.update_yaxes(autorange="reversed", showgrid=False, type="category")

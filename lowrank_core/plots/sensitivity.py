@@ -21,7 +21,7 @@ def sensitivity_curves(predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], p
         _add_measured(made, own, points, role, color, symbol, 1.5, 0.85)
     for s in (s for s in sites if s.path == selected):
         color, _, symbol = looks[s.role]
-        _add(made, [s], {s.path: predicted[s.path]}, f"{s.label}, predicted", color, symbol, 3.0, 1.0)
+        _add(made, [s], {s.path: predicted[s.path]} if s.path in predicted else {}, s.label, color, symbol, 3.0, 1.0)
         _add_measured(made, [s], points, f"{s.label}", color, symbol, 4.0, 1.0)
     made.update_xaxes(title="keep: share of the site's parameters", range=[0.05, 0.95], tickformat=".0%")
     made.update_yaxes(title="loss above dense, nats per token", type="log", exponentformat="power")
@@ -37,11 +37,11 @@ def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:
         keeps, deltas = curves[s.path]
         x += [*map(float, keeps), None]
         y += [*(round(max(float(d), FLOOR), 8) for d in deltas), None]
-        data += [s.label] * len(keeps) + [None]
+        data += [[s.path, s.label, f"{float(d):+.2g}"] for d in deltas] + [None]
     made.add_scatter(
         x=x, y=y, customdata=data, mode="lines+markers", name=f"{name}, predicted", legendgroup=name, showlegend=False, opacity=opacity,
         line={"color": color, "dash": "dash", "width": width}, marker={"symbol": f"{symbol}-open", "size": 5},
-        hovertemplate="%{customdata}: +%{y:.2g} at keep %{x:.0%}<extra>predicted</extra>",
+        hovertemplate="%{customdata[1]}: %{customdata[2]} at keep %{x:.0%}<extra>predicted</extra>",
     )
 
 
@@ -52,13 +52,13 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
             x.append(keep)
             y.append(round(max(p.delta_nll, FLOOR), 8))
             spread.append(round(p.stderr, 8))
-            data.append(f"{s.label}, rank {p.rank}: {p.delta_nll:+.2g} ± {p.stderr:.1g}")
+            data.append([s.path, f"{s.label}, rank {p.rank}: {p.delta_nll:+.2g} ± {p.stderr:.1g}"])
         x.append(None)
         y.append(None)
         spread.append(None)
         data.append(None)
     made.add_scatter(
-        x=x, y=y, customdata=data, mode="lines+markers", name=name, legendgroup=name, opacity=opacity,
+        x=x, y=y, customdata=data, mode="lines+markers", name=f"{name}, measured", legendgroup=name, opacity=opacity,
         line={"color": color, "dash": "solid", "width": width}, marker={"symbol": symbol, "size": 6, "color": color},
-        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0}, hovertemplate="%{customdata}<extra>measured</extra>",
+        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0}, hovertemplate="%{customdata[1]}<extra>measured</extra>",
     )

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-INK = "#808895"  # 3.6 : 1 on white, 5.3 : 1 on #0b0f19
+INK = "#737a88"  # 4.3 : 1 on white, 4.4 : 1 on #0b0f19
 GRID = "rgba(128,136,149,0.25)"
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8a8a00", "#7a7a7a")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px", "2px,2px")

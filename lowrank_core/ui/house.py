@@ -34,6 +34,7 @@ class Visit:
     """One open page: a counter that supersedes running work, and the plan it last settled on."""
 
     turn: int = 0
+    stopped: bool = False  # by the visitor, rather than by newer work
     recipe: Recipe | None = None
     plan: Plan | None = None
     measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
@@ -65,6 +66,7 @@ class House:
         """A new turn number: whatever ran for the session under an older one stops at its next step."""
         visit = self.visit(session)
         visit.turn += 1
+        visit.stopped = False
         return visit.turn
 
     @staticmethod

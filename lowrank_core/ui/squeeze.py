@@ -19,6 +19,7 @@ from .squeeze_handlers import Shown
 from .words import error_line
 
 DEFAULTS = Recipe()
+STOPPED = "Stopped. Everything measured so far is kept."
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,19 @@ def connect(page: Squeeze, house: House, model: gr.State, make_recipe: Callable[
         recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
         for shown, status in handlers.settle(house, recipe, session, number, site):
             yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
-        if house.visit(session).turn == number:
+        # what a generator yields last is sent once more when it ends: it must not undo what came after it
+        visit = house.visit(session)
+        if visit.turn == number:
             yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
+        elif visit.stopped:
+            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session, "idle")]
+        else:
+            yield [gr.skip()] * 9
 
     def stop(request: gr.Request):
         house.next_turn(request.session_hash)
-        return "Stopped. Everything measured so far is kept."
+        house.visit(request.session_hash).stopped = True
+        return STOPPED
 
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}

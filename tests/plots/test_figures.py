@@ -129,7 +129,8 @@ def test_plan_frames_the_dense_sites() -> None:
     (frames,) = (t for t in figure.data if t.type == "scatter")
     assert set(frames.y) == {"v"} and len(frames.x) == 8 and frames.marker.symbol == "square-open"
     row = list(figure.data[0].y).index("q")
-    assert figure.data[0].z[row][0] == pytest.approx(8 * 88 / 1920) and figure.data[0].customdata[row][0] == "layers.0.q"
+    assert figure.data[0].z[row][0] == pytest.approx(8 * 88 / 1920)
+    assert figure.data[0].customdata[row][0] == "layers.0.q"
 
 
 def test_the_present_plan_is_ringed_and_dense_a_star() -> None:

@@ -5,21 +5,11 @@ from gradio_client import Client
 
 from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.methods import METHODS
-from lowrank_core.ui.build import launch
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    import gradio
-
-    from lowrank_core.settings import BUNDLED_STUDY
-    from lowrank_core.store import Store
-    from lowrank_core.ui.house import House
-
-    house = House(Store(tmp_path_factory.mktemp("client"), (BUNDLED_STUDY,)))
-    url = launch(port=None, block=False, house=house)
-    yield Client(url, verbose=False)
-    gradio.close_all(verbose=False)
+def client(studio):
+    return Client(studio, verbose=False)
 
 
 def test_registries_are_offered(client):
