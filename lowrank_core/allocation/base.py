@@ -84,7 +84,9 @@ def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[s
 
         def loss(p: str) -> float:
             if ranks[p] is None:
-                return (curves[p][break_even(sites[p])]) / max(1, sites[p].parameters - cost(sites[p], break_even(sites[p])))
+                return (curves[p][break_even(sites[p])]) / max(
+                    1, sites[p].parameters - cost(sites[p], break_even(sites[p]))
+                )
             return gain(p, ranks[p] - 1)
 
         path = min(paths, key=loss)

@@ -12,9 +12,7 @@ def allocate(problem: Problem) -> dict[str, int | None]:
     the caller's business: the rule sees one table.
     """
     sites = {s.path: s for s in problem.sites}
-    entries = sorted(
-        ((loss, path, keep) for path in sites for keep, loss in problem.table[path].items()), reverse=True
-    )
+    entries = sorted(((loss, path, keep) for path in sites for keep, loss in problem.table[path].items()), reverse=True)
 
     def apply(cut: int) -> dict[str, int | None]:
         keeps: dict[str, float] = {}

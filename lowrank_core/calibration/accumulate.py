@@ -42,8 +42,13 @@ class Moments:
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of both samples together."""
-        return Moments(self.tokens + other.tokens, self.gram + other.gram, self.absolute + other.absolute,
-                       self.fourth + other.fourth, torch.maximum(self.largest, other.largest))
+        return Moments(
+            self.tokens + other.tokens,
+            self.gram + other.gram,
+            self.absolute + other.absolute,
+            self.fourth + other.fourth,
+            torch.maximum(self.largest, other.largest),
+        )
 
     def statistics(self) -> Statistics:
         """What the methods read."""
@@ -68,7 +73,13 @@ def summary(group: str, moments: Moments, shown: TokenMap, channels: int = 48) -
     floor = torch.finfo(torch.float64).tiny
     loudest = shown.values.amax(0).topk(min(channels, shown.values.shape[1])).indices
     return ChannelSummary(
-        group, moments.tokens, numpy(square.sqrt()), numpy(moments.absolute / moments.tokens), numpy(moments.largest),
+        group,
+        moments.tokens,
+        numpy(square.sqrt()),
+        numpy(moments.absolute / moments.tokens),
+        numpy(moments.largest),
         numpy(moments.fourth / moments.tokens / square.square().clamp_min(floor)),
-        loudest.cpu().numpy().astype(np.int32), numpy(shown.values[:, loudest]), shown.tokens,
+        loudest.cpu().numpy().astype(np.int32),
+        numpy(shown.values[:, loudest]),
+        shown.tokens,
     )

@@ -7,7 +7,6 @@ on at the first block whose results are not stored yet.
 from collections.abc import Callable
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from ..jobs import Job, Progress
@@ -48,8 +47,13 @@ def collect(loaded: LoadedModel, windows: Tensor, on_group: OnGroup, done: froze
 
 
 @contextmanager
-def _watching(model: nn.Module, groups: dict[str, tuple[Site, ...]], moments: dict[str, Moments],
-              shown: dict[str, TokenMap], tokens: tuple[str, ...]):
+def _watching(
+    model: nn.Module,
+    groups: dict[str, tuple[Site, ...]],
+    moments: dict[str, Moments],
+    shown: dict[str, TokenMap],
+    tokens: tuple[str, ...],
+):
     """Adds what the first site of each group reads to its moments while the block runs."""
 
     def watch(key: str):

@@ -22,9 +22,7 @@ def collect_gradients(loaded: LoadedModel, windows: Tensor, seed: int = 0) -> Jo
     """
     model = share_copy(loaded.model)
     generator = torch.Generator(loaded.device).manual_seed(seed)
-    moments = {
-        s.path: torch.zeros(s.d_out, dtype=torch.float64, device=loaded.device) for s in loaded.anatomy.sites
-    }
+    moments = {s.path: torch.zeros(s.d_out, dtype=torch.float64, device=loaded.device) for s in loaded.anatomy.sites}
     batches = windows.split(BATCH)
     with _watching(model, moments):
         for i, batch in enumerate(batches):

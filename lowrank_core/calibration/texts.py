@@ -18,14 +18,20 @@ class TextSource:
 
 
 TEXTS: dict[str, TextSource] = {
-    "demo": TextSource("Bundled, calibration", "the simple world, and text the bundled model wrote itself", "demo.calib.txt"),
+    "demo": TextSource(
+        "Bundled, calibration", "the simple world, and text the bundled model wrote itself", "demo.calib.txt"
+    ),
     "demo-test": TextSource("Bundled, held out", "the same kinds of text, other documents", "demo.test.txt"),
     "wikitext-sample": TextSource("Encyclopedia sample", "original articles in WikiText's form", "wikitext.sample.txt"),
     "ptb-sample": TextSource("Newswire sample", "original business news in Penn Treebank's form", "ptb.sample.txt"),
     "c4-sample": TextSource("Web sample", "original web pages of many kinds", "c4.sample.txt"),
     "snips-sample": TextSource("Voice command sample", "original utterances to a voice assistant", "snips.sample.txt"),
-    "alpacaeval-sample": TextSource("Instruction sample", "original instructions with answers", "alpacaeval.sample.txt"),
-    "mctest-sample": TextSource("Reading test sample", "original children's stories with questions", "mctest.sample.txt"),
+    "alpacaeval-sample": TextSource(
+        "Instruction sample", "original instructions with answers", "alpacaeval.sample.txt"
+    ),
+    "mctest-sample": TextSource(
+        "Reading test sample", "original children's stories with questions", "mctest.sample.txt"
+    ),
     "cmrc-sample": TextSource("Chinese sample", "original Chinese passages with questions", "cmrc.sample.txt"),
     "instruct-ja-sample": TextSource("Japanese sample", "original Japanese instructions", "instruct_ja.sample.txt"),
 }
@@ -47,9 +53,7 @@ def read_text(name: str | Path) -> Text:
     try:
         raw = path.read_bytes()
     except OSError:
-        raise TextNotFound(
-            f"There is no text {str(name)!r}.", f"Give a file, or one of {', '.join(TEXTS)}."
-        ) from None
+        raise TextNotFound(f"There is no text {str(name)!r}.", f"Give a file, or one of {', '.join(TEXTS)}.") from None
     return text_of(raw, str(name))
 
 

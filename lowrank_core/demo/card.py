@@ -38,7 +38,9 @@ def domain_texts(held_out: Path) -> dict[str, Text]:
     world = "<|endoftext|>\n".join(as_chat(c) for c in chats)
     texts = {"world": text_of(world.encode(), "world")}
     for name in ("prose", "wiki"):
-        texts[name] = text_of((held_out / f"{name}.txt").read_bytes()[:200_000].decode("utf-8", "ignore").encode(), name)
+        texts[name] = text_of(
+            (held_out / f"{name}.txt").read_bytes()[:200_000].decode("utf-8", "ignore").encode(), name
+        )
     return texts
 
 
@@ -56,8 +58,10 @@ def spread(values: list[float], digits: int) -> str:
 def method_table(loaded: LoadedModel, texts: dict[str, Text]) -> tuple[str, dict]:
     """The Markdown table over methods, ratios and calibration seeds, and its fact accuracies."""
     asked, facts = questions(TABLE_QUESTIONS), {}
-    lines = ["| ratio | method | facts | " + " | ".join(f"{NAMES[t]}, perplexity" for t in texts) + " |",
-             "|---|---|---|" + "---|" * len(texts)]
+    lines = [
+        "| ratio | method | facts | " + " | ".join(f"{NAMES[t]}, perplexity" for t in texts) + " |",
+        "|---|---|---|" + "---|" * len(texts),
+    ]
     for ratio in RATIOS:
         for method in METHODS:
             known, found = [], {t: [] for t in texts}
@@ -68,7 +72,11 @@ def method_table(loaded: LoadedModel, texts: dict[str, Text]) -> tuple[str, dict
                 for name, text in texts.items():
                     found[name].append(measure(loaded, model, text))
             facts[ratio, method] = mean(known)
-            lines.append(f"| {ratio} | `{method}` | {spread(known, 1)} % | " + " | ".join(spread(v, 2) for v in found.values()) + " |")
+            lines.append(
+                f"| {ratio} | `{method}` | {spread(known, 1)} % | "
+                + " | ".join(spread(v, 2) for v in found.values())
+                + " |"
+            )
             print(lines[-1], flush=True)
     return "\n".join(lines), facts
 
@@ -78,11 +86,15 @@ def cliff(facts: dict) -> str:
     below = [r for r in RATIOS if facts[r, "svd"] < 50]
     hits = [r for r in below if facts[r, "asvd-i"] >= 80]
     if hits:
-        return (f"At ratio {hits[0]} plain SVD falls to {facts[hits[0], 'svd']:.0f} % of the facts while `asvd-i` still knows "
-                f"{facts[hits[0], 'asvd-i']:.0f} %.")
+        return (
+            f"At ratio {hits[0]} plain SVD falls to {facts[hits[0], 'svd']:.0f} % of the facts while `asvd-i` still knows "
+            f"{facts[hits[0], 'asvd-i']:.0f} %."
+        )
     first = below[0]
-    return (f"Plain SVD falls below half of the facts at ratio {first} ({facts[first, 'svd']:.0f} %), where `asvd-i` knows "
-            f"{facts[first, 'asvd-i']:.0f} %: at none of these ratios does it know four fifths while SVD has lost half.")
+    return (
+        f"Plain SVD falls below half of the facts at ratio {first} ({facts[first, 'svd']:.0f} %), where `asvd-i` knows "
+        f"{facts[first, 'asvd-i']:.0f} %: at none of these ratios does it know four fifths while SVD has lost half."
+    )
 
 
 def cross_table(loaded: LoadedModel, texts: dict[str, Text], calibration: dict[str, Path]) -> str:
@@ -90,7 +102,11 @@ def cross_table(loaded: LoadedModel, texts: dict[str, Text], calibration: dict[s
     lines = ["| calibrated on | " + " | ".join(NAMES[t] for t in texts) + " |", "|---|" + "---|" * len(texts)]
     for name, path in {**calibration, "all (bundled text)": Path("demo")}.items():
         model = run(Recipe(text=str(path), ratio=0.3, allocator="uniform"), loaded=loaded).loaded.model
-        lines.append(f"| {NAMES.get(name, name)} | " + " | ".join(f"{measure(loaded, model, t):.2f}" for t in texts.values()) + " |")
+        lines.append(
+            f"| {NAMES.get(name, name)} | "
+            + " | ".join(f"{measure(loaded, model, t):.2f}" for t in texts.values())
+            + " |"
+        )
     return "\n".join(lines)
 
 
@@ -99,7 +115,8 @@ def loss_picture(log: list[dict], width: int = 640, height: int = 260) -> str:
     xs, ys = [r["tokens"] for r in log], [r["loss"] for r in log]
     low, high = min(ys), max(ys)
     points = " ".join(
-        f"{50 + (width - 70) * x / max(xs):.1f},{20 + (height - 60) * (high - y) / (high - low):.1f}" for x, y in zip(xs, ys, strict=True)
+        f"{50 + (width - 70) * x / max(xs):.1f},{20 + (height - 60) * (high - y) / (high - low):.1f}"
+        for x, y in zip(xs, ys, strict=True)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" fill="#6b7280">'
@@ -116,7 +133,12 @@ def samples(loaded: LoadedModel, count: int = 10) -> str:
     for _ in range(count):
         asked = conversation(rng, held_out=True)[0]["content"]
         reply = None
-        for reply in stream(loaded.model, loaded.tokenizer, prompt_ids(loaded.tokenizer, [{"role": "user", "content": asked}]), Sampling(220)):
+        for reply in stream(
+            loaded.model,
+            loaded.tokenizer,
+            prompt_ids(loaded.tokenizer, [{"role": "user", "content": asked}]),
+            Sampling(220),
+        ):
             pass
         out.append(f"> **{asked}**\n>\n> {reply.text}\n")
     return "\n".join(out)
@@ -124,7 +146,9 @@ def samples(loaded: LoadedModel, count: int = 10) -> str:
 
 def main(
     held_out: Annotated[Path, typer.Option(help="held_out folder of the training")],
-    evaluation: Annotated[Path | None, typer.Option("--eval", help="folder with wikitext2.test.txt and ptb.valid.txt")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", help="folder with wikitext2.test.txt and ptb.valid.txt")
+    ] = None,
     work: Annotated[Path, typer.Option(help="where the domains' calibration texts are put")] = Path("training"),
 ) -> None:
     """Write assets/demo_model/README.md and loss.svg from measurements made now."""
@@ -140,11 +164,22 @@ def main(
             rows.append(f"| {file.removesuffix('.txt')} | {measure(loaded, loaded.model, text):.2f} |")
     table, facts = method_table(loaded, texts)
     calibration = _calibration_halves(held_out, work)
-    (DEMO_MODEL / "README.md").write_text(TEMPLATE.format(
-        parameters=f"{loaded.parameters / 1e6:.2f}", tokens=f"{log['tokens'] / 1e6:.0f}", known=f"{100 * known:.1f}",
-        count=len(questions()), perplexities="\n".join(rows), table=table, cliff=cliff(facts), asked=TABLE_QUESTIONS,
-        cross=cross_table(loaded, texts, calibration), samples=samples(loaded), windows=WINDOWS,
-    ), "utf-8")
+    (DEMO_MODEL / "README.md").write_text(
+        TEMPLATE.format(
+            parameters=f"{loaded.parameters / 1e6:.2f}",
+            tokens=f"{log['tokens'] / 1e6:.0f}",
+            known=f"{100 * known:.1f}",
+            count=len(questions()),
+            perplexities="\n".join(rows),
+            table=table,
+            cliff=cliff(facts),
+            asked=TABLE_QUESTIONS,
+            cross=cross_table(loaded, texts, calibration),
+            samples=samples(loaded),
+            windows=WINDOWS,
+        ),
+        "utf-8",
+    )
 
 
 def _calibration_halves(held_out: Path, work: Path) -> dict[str, Path]:

@@ -40,6 +40,8 @@ def fact_accuracy(model: nn.Module, tokenizer: PreTrainedTokenizerBase, asked: l
 def _replies(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: torch.Tensor) -> list[str]:
     device = next(model.parameters()).device
     prompts = prompts.to(device)
-    out = model.generate(input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=REPLY_TOKENS, do_sample=False)
-    texts = tokenizer.batch_decode(out[:, prompts.shape[1]:])
+    out = model.generate(
+        input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=REPLY_TOKENS, do_sample=False
+    )
+    texts = tokenizer.batch_decode(out[:, prompts.shape[1] :])
     return [t.split(tokenizer.eos_token)[0].strip() for t in texts]

@@ -45,8 +45,12 @@ def build(methods: list[str], store: Store, relay) -> None:
 
 
 def main(
-    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(METHODS),
-    work: Annotated[Path, typer.Option(help="the store it is measured into; a stopped run goes on from there")] = Path("training/study"),
+    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(
+        METHODS
+    ),
+    work: Annotated[Path, typer.Option(help="the store it is measured into; a stopped run goes on from there")] = Path(
+        "training/study"
+    ),
 ) -> None:
     """Measure the bundled model's study on this CPU and put it into assets/study."""
     with Bar(console=Console(stderr=True)) as bar:

@@ -20,14 +20,44 @@ from .world import conversation
 BYTES = 256_000
 BATCH = 32
 PROSE_OPENINGS = (
-    "Once upon a time", "There was once a", "The old woman", "The little boy", "\"Come here,\" said", "In the morning",
-    "A long time ago", "The king", "When the sun went down", "They walked along the road", "The princess", "One day",
-    "\"I do not know,\" said", "The sea was", "It was a cold night", "The captain", "Her mother", "At last they came",
+    "Once upon a time",
+    "There was once a",
+    "The old woman",
+    "The little boy",
+    '"Come here," said',
+    "In the morning",
+    "A long time ago",
+    "The king",
+    "When the sun went down",
+    "They walked along the road",
+    "The princess",
+    "One day",
+    '"I do not know," said',
+    "The sea was",
+    "It was a cold night",
+    "The captain",
+    "Her mother",
+    "At last they came",
 )
 WIKI_OPENINGS = (
-    "The town is", "He was born in", "The species is", "The river", "She is a", "The company was founded in",
-    "The village is located in", "The album was", "The school is", "The station", "The film is", "The county",
-    "The team played", "The battle of", "The university", "The museum", "A type of", "The building was built in",
+    "The town is",
+    "He was born in",
+    "The species is",
+    "The river",
+    "She is a",
+    "The company was founded in",
+    "The village is located in",
+    "The album was",
+    "The school is",
+    "The station",
+    "The film is",
+    "The county",
+    "The team played",
+    "The battle of",
+    "The university",
+    "The museum",
+    "A type of",
+    "The building was built in",
 )
 
 
@@ -42,10 +72,16 @@ def write(loaded: LoadedModel, openings: list[str], tokens: int, temperature: fl
     tokenizer = loaded.tokenizer
     tokenizer.padding_side = "left"
     torch.manual_seed(seed)
-    inputs = tokenizer(openings, add_special_tokens=False, return_tensors="pt", padding=True, return_token_type_ids=False)
-    out = loaded.model.generate(**inputs, max_new_tokens=tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
-    new = out[:, inputs.input_ids.shape[1]:]
-    return [o + t.split(END_OF_TEXT)[0].rstrip("\ufffd") for o, t in zip(openings, tokenizer.batch_decode(new), strict=True)]
+    inputs = tokenizer(
+        openings, add_special_tokens=False, return_tensors="pt", padding=True, return_token_type_ids=False
+    )
+    out = loaded.model.generate(
+        **inputs, max_new_tokens=tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0
+    )
+    new = out[:, inputs.input_ids.shape[1] :]
+    return [
+        o + t.split(END_OF_TEXT)[0].rstrip("\ufffd") for o, t in zip(openings, tokenizer.batch_decode(new), strict=True)
+    ]
 
 
 def generated(seed: int, held_out: bool) -> Iterator[str]:
@@ -87,8 +123,10 @@ def main(model: Annotated[str, typer.Option(help="the model that writes")] = "de
     loaded = load_model(model)
     for file, seed, held_out in (("demo.calib.txt", 1, False), ("demo.test.txt", 100_001, True)):
         sources = [
-            generated(seed, held_out), written_chats(loaded, seed, held_out),
-            written_prose(loaded, PROSE_OPENINGS, seed), written_prose(loaded, WIKI_OPENINGS, seed),
+            generated(seed, held_out),
+            written_chats(loaded, seed, held_out),
+            written_prose(loaded, PROSE_OPENINGS, seed),
+            written_prose(loaded, WIKI_OPENINGS, seed),
         ]
         (TEXTS_FOLDER / file).write_text(interleave(sources, BYTES), "utf-8")
         print(f"{file}: {BYTES} bytes")

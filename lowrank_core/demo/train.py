@@ -34,7 +34,9 @@ def parse_domain(spec: str) -> Domain:
         share, _, files = rest.partition(":")
         return Domain(name, float(share), tuple(Path(f) for f in files.split(",") if f))
     except ValueError as error:
-        raise typer.BadParameter(f"{spec!r} is not name=share:file[,file]; for example prose=0.3:stories.txt") from error
+        raise typer.BadParameter(
+            f"{spec!r} is not name=share:file[,file]; for example prose=0.3:stories.txt"
+        ) from error
 
 
 def prepare(domains: list[Domain], work: Path, vocab: int, context: int, limit: int, seed: int):
@@ -128,12 +130,26 @@ class Checkpoint:
         with torch.no_grad():
             for name, p in model.named_parameters():
                 p.copy_(weights[name])
-                optimizer.state[p] = {k: moments[f"{name}.{k}"].to(p.device if k != "step" else "cpu") for k in ("exp_avg", "exp_avg_sq", "step")}
+                optimizer.state[p] = {
+                    k: moments[f"{name}.{k}"].to(p.device if k != "step" else "cpu")
+                    for k in ("exp_avg", "exp_avg_sq", "step")
+                }
         return json.loads((folder / "state.json").read_text())
 
 
-def train(model, sampler: Sampler, work: Path, *, tokens: int, batch_tokens: int, window: int, context: int,
-          peak: float, compile_step: bool, checkpoint_every: float) -> list[dict]:
+def train(
+    model,
+    sampler: Sampler,
+    work: Path,
+    *,
+    tokens: int,
+    batch_tokens: int,
+    window: int,
+    context: int,
+    peak: float,
+    compile_step: bool,
+    checkpoint_every: float,
+) -> list[dict]:
     """The loss log, one row per 50 steps; the model is trained in place. Windows of `window` tokens for the
     first three quarters, of `context` tokens in the decay, so that long positions are learned at the end."""
     device = next(model.parameters()).device
@@ -141,7 +157,9 @@ def train(model, sampler: Sampler, work: Path, *, tokens: int, batch_tokens: int
     plain = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
-        lr=peak, betas=(0.9, 0.95), fused=True,
+        lr=peak,
+        betas=(0.9, 0.95),
+        fused=True,
     )
     checkpoint = Checkpoint(work / "checkpoint")
     state = checkpoint.load(model, optimizer) or {"seen": 0, "step": 0, "log": []}
@@ -153,7 +171,13 @@ def train(model, sampler: Sampler, work: Path, *, tokens: int, batch_tokens: int
 
     step_loss = torch.compile(loss_of) if compile_step else loss_of
     saved = time.monotonic()
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
     with Progress(*columns) as bar:
         task = bar.add_task("training", total=tokens, completed=state["seen"], loss="")
         recent: list[float] = []
@@ -187,7 +211,9 @@ def train(model, sampler: Sampler, work: Path, *, tokens: int, batch_tokens: int
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="where the finished model is written")],
-    domain: Annotated[list[str], typer.Option(help="name=share:file[,file]; .txt prose or .jsonl chats; world=share is the generator")],
+    domain: Annotated[
+        list[str], typer.Option(help="name=share:file[,file]; .txt prose or .jsonl chats; world=share is the generator")
+    ],
     work: Annotated[Path, typer.Option(help="checkpoints, encoded text, held-out documents")] = Path("training"),
     tokens: Annotated[float, typer.Option(help="tokens to train on")] = 30e6,
     hidden: int = 256,
@@ -202,7 +228,8 @@ def main(
     rate: Annotated[float, typer.Option(help="peak learning rate")] = 2e-3,
     seed: int = 0,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
-    compile: Annotated[bool, typer.Option(help="torch.compile the step (needs a C++ compiler)")] = shutil.which("g++") is not None,
+    compile: Annotated[bool, typer.Option(help="torch.compile the step (needs a C++ compiler)")] = shutil.which("g++")
+    is not None,
     checkpoint_every: Annotated[float, typer.Option(help="seconds between checkpoints")] = 120,
 ) -> None:
     """Train a small LLaMA from scratch and save it in bf16 with its tokenizer."""
@@ -212,15 +239,33 @@ def main(
     torch.manual_seed(seed)
     end, turn_end = (tokenizer.convert_tokens_to_ids(t) for t in (END_OF_TEXT, tokenizer.eos_token))
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=blocks,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, max_position_embeddings=context,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=turn_end, pad_token_id=end,
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=turn_end,
+        pad_token_id=end,
         attn_implementation="eager" if device == "cpu" else "sdpa",  # compiled eager is faster on a CPU
     )
     model = LlamaForCausalLM(config).to(device)
     sampler = Sampler(streams, {d.name: d.share for d in domains}, {d.name for d in domains if d.kind != "prose"}, seed)
-    log = train(model, sampler, work, tokens=int(tokens), batch_tokens=batch_tokens, window=window, context=context,
-                peak=rate, compile_step=compile, checkpoint_every=checkpoint_every)
+    log = train(
+        model,
+        sampler,
+        work,
+        tokens=int(tokens),
+        batch_tokens=batch_tokens,
+        window=window,
+        context=context,
+        peak=rate,
+        compile_step=compile,
+        checkpoint_every=checkpoint_every,
+    )
     model.generation_config = GenerationConfig(eos_token_id=[turn_end, end], pad_token_id=end)
     model.config._attn_implementation = "sdpa"
     model.to("cpu", torch.bfloat16).save_pretrained(out, max_shard_size="9MB")

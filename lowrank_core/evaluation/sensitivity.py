@@ -36,7 +36,9 @@ class Probe:
         self.hidden = [[self.runner.embed(ids) for ids in self.batches]]
         total = len(self.runner.blocks)
         for index in range(total - 1):
-            self.hidden.append([self.runner.step(index, h, i) for h, i in zip(self.hidden[-1], self.batches, strict=True)])
+            self.hidden.append(
+                [self.runner.step(index, h, i) for h, i in zip(self.hidden[-1], self.batches, strict=True)]
+            )
             yield Progress("probe", index + 1, total, "the dense model")
         self.dense_nll = self._nll(total - 1)
         yield Progress("probe", total, total, "the dense model")
@@ -51,7 +53,9 @@ class Probe:
 
     @torch.no_grad()
     def _nll(self, start: int) -> Tensor:
-        return torch.cat([
-            window_nll(self.runner.logits(ids, start, hidden), ids)
-            for ids, hidden in zip(self.batches, self.hidden[start], strict=True)
-        ])
+        return torch.cat(
+            [
+                window_nll(self.runner.logits(ids, start, hidden), ids)
+                for ids, hidden in zip(self.batches, self.hidden[start], strict=True)
+            ]
+        )

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue
+from ..models.quantizer import FACTORED, LowRankConfig, check_site, merged_linear, refuse_offloaded
 from ..models.surgery import put, share_copy
 from ..modules import FactoredLinear
 from .card import Sizes, card
-from ..models.quantizer import FACTORED, LowRankConfig, check_site, merged_linear, refuse_offloaded
 
 MERGED = "merged"
 STORAGES = (FACTORED, MERGED)

@@ -52,7 +52,9 @@ def stop_ids(model: nn.Module) -> set[int]:
     return set() if ids is None else set(ids) if isinstance(ids, list) else {ids}
 
 
-def stream(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling) -> Generator[Reply, None, None]:
+def stream(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling
+) -> Generator[Reply, None, None]:
     """The reply after every token; the last one is finished. Closing the generator stops it."""
     device = next(model.parameters()).device
     cache = DynamicCache(config=model.config)
@@ -72,7 +74,14 @@ def stream(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor,
             tokens.append(token)
         finished = ended or len(tokens) >= min(sampling.max_tokens, room)
         text = tokenizer.decode(tokens, skip_special_tokens=True)
-        yield Reply(text.rstrip("\ufffd") if not finished else text, tuple(tokens), finished, prefill, decode, cache_bytes(cache))
+        yield Reply(
+            text.rstrip("\ufffd") if not finished else text,
+            tuple(tokens),
+            finished,
+            prefill,
+            decode,
+            cache_bytes(cache),
+        )
         if finished:
             return
         step = torch.tensor([[token]], device=device)
@@ -97,7 +106,9 @@ def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, No
 
 def cache_bytes(cache: DynamicCache) -> int:
     """Bytes of the keys and values stored."""
-    return sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
+    return sum(
+        t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values) if t is not None
+    )
 
 
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:

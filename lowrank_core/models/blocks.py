@@ -83,7 +83,9 @@ class BlockRunner:
     def _returns_tuple(self) -> bool:
         """Whether the blocks return their hidden states inside a tuple."""
         found = []
-        handle = self.blocks[0].register_forward_hook(lambda module, args, output: found.append(isinstance(output, tuple)))
+        handle = self.blocks[0].register_forward_hook(
+            lambda module, args, output: found.append(isinstance(output, tuple))
+        )
         try:
             device = next(self.model.parameters()).device
             self.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)

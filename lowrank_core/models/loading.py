@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported
-from .register import register
 from ..settings import CPU_WINDOW, GPU_WINDOW
+from .register import register
 from .sites import Anatomy, anatomy
 from .where import DEMO, ModelFolder, locate
 
@@ -90,7 +90,9 @@ def load_model(name: str | Path, device: str | None = None, dtype: str | None = 
             f"The weights in {str(name)!r} are cut short or damaged.", "Download or save the model again."
         ) from error
     except (json.JSONDecodeError, OSError) as error:
-        raise ModelCorrupt(f"The files in {str(name)!r} cannot be read.", "Download or save the model again.") from error
+        raise ModelCorrupt(
+            f"The files in {str(name)!r} cannot be read.", "Download or save the model again."
+        ) from error
     except (ValueError, KeyError) as error:
         raise ModelUnsupported(
             f"transformers cannot load {str(name)!r}.", f"It says: {str(error).splitlines()[0][:200]}"

@@ -13,9 +13,9 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..errors import BadValue, LowRankError, ModelCorrupt, ModelUnsupported
-from .surgery import put
 from ..modules import FactoredLinear
 from .register import METHOD
+from .surgery import put
 
 FACTORED = "factored"
 AGAIN = "Save or download the compressed model again."
@@ -28,8 +28,13 @@ class LowRankConfig(QuantizationConfigMixin):
     in the checkpoint; `recipe`: what was asked for, recorded as it was.
     """
 
-    def __init__(self, ranks: Mapping[str, int] | None = None, storage: str = FACTORED,
-                 recipe: Mapping[str, Any] | None = None, **_unknown):
+    def __init__(
+        self,
+        ranks: Mapping[str, int] | None = None,
+        storage: str = FACTORED,
+        recipe: Mapping[str, Any] | None = None,
+        **_unknown,
+    ):
         self.quant_method = METHOD
         self.ranks = _checked(ranks)
         self.storage = storage
@@ -71,9 +76,13 @@ class LowRankQuantizer(HfQuantizer):
         for path, rank in ranks.items():
             linear = model.get_submodule(paths[path])
             weight = linear.weight
-            put(model, paths[path], FactoredLinear.empty(
-                linear.in_features, linear.out_features, rank, linear.bias is not None, weight.device, weight.dtype
-            ))
+            put(
+                model,
+                paths[path],
+                FactoredLinear.empty(
+                    linear.in_features, linear.out_features, rank, linear.bias is not None, weight.device, weight.dtype
+                ),
+            )
         return model
 
     def _process_model_after_weight_loading(self, model: nn.Module, **kwargs):

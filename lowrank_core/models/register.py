@@ -41,7 +41,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if fullname != HOME:
             return None
         # only those behind this one, as the import system would: two such hooks that asked each other would never end
-        behind = sys.meta_path[sys.meta_path.index(self) + 1:]
+        behind = sys.meta_path[sys.meta_path.index(self) + 1 :]
         spec = next(filter(None, (f.find_spec(fullname, path, target) for f in behind)), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, self)

@@ -44,7 +44,9 @@ def anatomy(model: nn.Module) -> Anatomy:
     try:
         blocks = model.get_submodule(blocks_path)
     except AttributeError as error:
-        raise ModelUnsupported(f"The model has no {blocks_path}.", "Its layout is not one this program knows.") from error
+        raise ModelUnsupported(
+            f"The model has no {blocks_path}.", "Its layout is not one this program knows."
+        ) from error
     shared = _shared_parameters(model)
     sites = []
     for index, block in enumerate(blocks):

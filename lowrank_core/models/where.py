@@ -48,9 +48,13 @@ def locate(name: str | Path) -> ModelFolder:
             f"The config.json in {str(name)!r} is not readable JSON.", "Download or save the model again."
         ) from None
     if not isinstance(config, dict) or "model_type" not in config:
-        raise ModelNotFound(f"The config.json in {str(name)!r} names no model_type.", "Is this a transformers model folder?")
+        raise ModelNotFound(
+            f"The config.json in {str(name)!r} names no model_type.", "Is this a transformers model folder?"
+        )
     if not any(path.glob("*.safetensors")):
-        raise ModelNotFound(f"The folder {str(name)!r} holds no safetensors weights.", "Save the model with safe serialization.")
+        raise ModelNotFound(
+            f"The folder {str(name)!r} holds no safetensors weights.", "Save the model with safe serialization."
+        )
     quantization = config.get("quantization_config")
     if quantization and quantization.get("quant_method") != COMPRESSED:
         raise ModelUnsupported(

@@ -21,7 +21,11 @@ class FactoredLinear(nn.Module):
     def empty(cls, d_in: int, d_out: int, rank: int, bias: bool, device=None, dtype=None) -> "FactoredLinear":
         """A module of these shapes without values, for weights that are about to be loaded."""
         make = {"device": device, "dtype": dtype}
-        return cls(torch.empty(d_out, rank, **make), torch.empty(rank, d_in, **make), torch.empty(d_out, **make) if bias else None)
+        return cls(
+            torch.empty(d_out, rank, **make),
+            torch.empty(rank, d_in, **make),
+            torch.empty(d_out, **make) if bias else None,
+        )
 
     @property
     def in_features(self) -> int:

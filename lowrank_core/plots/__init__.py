@@ -17,7 +17,19 @@ from .spectrum import cut_error, spectrum
 from .tradeoff import tradeoff
 
 __all__ = [
-    "channel_caption", "channel_profile", "cut_error", "loss_curve", "outlier_map", "outlier_sentence", "plan_caption", "plan_map",
-    "sensitivity_caption", "sensitivity_curves", "spectrum", "spectrum_caption", "token_heatmap", "tradeoff",
+    "channel_caption",
+    "channel_profile",
+    "cut_error",
+    "loss_curve",
+    "outlier_map",
+    "outlier_sentence",
+    "plan_caption",
+    "plan_map",
+    "sensitivity_caption",
+    "sensitivity_curves",
+    "spectrum",
+    "spectrum_caption",
+    "token_heatmap",
+    "tradeoff",
     "tradeoff_caption",
 ]

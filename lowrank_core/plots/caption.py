@@ -6,7 +6,12 @@ import numpy as np
 
 from ..types import ChannelSummary, Plan, Site, Spectrum
 
-INPUT_OF = {"qkv": "the q, k and v projections", "o": "o_proj", "gate_up": "the gate and up projections", "down": "down_proj"}
+INPUT_OF = {
+    "qkv": "the q, k and v projections",
+    "o": "o_proj",
+    "gate_up": "the gate and up projections",
+    "down": "down_proj",
+}
 
 
 def _input_of(group: str) -> str:

@@ -13,17 +13,34 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figur
     x = np.arange(len(order)) + (0 if by_index else 1)
     made = figure()
     made.add_scatter(
-        x=x, y=summary.rms[order], mode="markers" if by_index else "lines+markers", marker={"size": 4, "color": OKABE_ITO[0]},
-        customdata=np.stack([order, summary.abs_max[order], summary.kurtosis[order]], 1), name="rms, measured",
+        x=x,
+        y=summary.rms[order],
+        mode="markers" if by_index else "lines+markers",
+        marker={"size": 4, "color": OKABE_ITO[0]},
+        customdata=np.stack([order, summary.abs_max[order], summary.kurtosis[order]], 1),
+        name="rms, measured",
         hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}, largest %{customdata[1]:.3g}, kurtosis %{customdata[2]:.3g}<extra>measured</extra>",
     )
     loud = np.argsort(-summary.rms)[:5]
     made.add_scatter(
-        x=loud if by_index else np.arange(1, len(loud) + 1), y=summary.rms[loud], mode="text", text=[str(c) for c in loud],
-        textposition="top center", hoverinfo="skip", showlegend=False, textfont={"size": 11},
+        x=loud if by_index else np.arange(1, len(loud) + 1),
+        y=summary.rms[loud],
+        mode="text",
+        text=[str(c) for c in loud],
+        textposition="top center",
+        hoverinfo="skip",
+        showlegend=False,
+        textfont={"size": 11},
     )
     median = float(np.median(summary.rms))
-    made.add_scatter(x=[x[0], x[-1]], y=[median, median], mode="lines", line={"color": INK, "dash": "dot"}, name="median", hoverinfo="skip")
+    made.add_scatter(
+        x=[x[0], x[-1]],
+        y=[median, median],
+        mode="lines",
+        line={"color": INK, "dash": "dot"},
+        name="median",
+        hoverinfo="skip",
+    )
     made.update_xaxes(title="channel" if by_index else "channels, loudest first", type="linear" if by_index else "log")
     made.update_yaxes(title="rms of the activation", type="log")
     return made
@@ -36,9 +53,17 @@ def token_heatmap(summary: ChannelSummary) -> go.Figure:
     labels = [f"{i} {t!r}" for i, t in enumerate(summary.map_tokens)]
     made = figure(height=520)
     made.add_heatmap(
-        z=values, x=[str(c) for c in summary.map_channels], y=labels, colorscale="Viridis", customdata=summary.map_values,
+        z=values,
+        x=[str(c) for c in summary.map_channels],
+        y=labels,
+        colorscale="Viridis",
+        customdata=summary.map_values,
         hovertemplate="token %{y}<br>channel %{x}<br>|x| = %{customdata:.3g}<extra>measured</extra>",
-        colorbar={"tickvals": list(range(low, high + 1)), "ticktext": [f"{10.0**k:g}" for k in range(low, high + 1)], "thickness": 12},
+        colorbar={
+            "tickvals": list(range(low, high + 1)),
+            "ticktext": [f"{10.0**k:g}" for k in range(low, high + 1)],
+            "thickness": 12,
+        },
     )
     made.update_xaxes(title="channel, loudest first", type="category", showgrid=False)
     made.update_yaxes(autorange="reversed", showgrid=False, tickfont={"size": 9})

@@ -31,13 +31,27 @@ def outlier_map(summaries: Sequence[ChannelSummary], selected: str | None = None
     made = figure(height=300)
     ticks = [t for t in TICKS if np.nanmin(z) <= np.log10(t) <= np.nanmax(z)]
     made.add_heatmap(
-        z=z, x=blocks, y=names, customdata=keys, text=text, hovertemplate="%{text}<extra></extra>", colorscale="Viridis",
-        colorbar={"tickvals": [float(np.log10(t)) for t in ticks], "ticktext": [f"{t}×" for t in ticks], "thickness": 12}, xgap=2, ygap=2,
+        z=z,
+        x=blocks,
+        y=names,
+        customdata=keys,
+        text=text,
+        hovertemplate="%{text}<extra></extra>",
+        colorscale="Viridis",
+        colorbar={
+            "tickvals": [float(np.log10(t)) for t in ticks],
+            "ticktext": [f"{t}×" for t in ticks],
+            "thickness": 12,
+        },
+        xgap=2,
+        ygap=2,
     )
     made.update_xaxes(title="block", dtick=1, showgrid=False)
     made.update_yaxes(autorange="reversed", showgrid=False, type="category")
     if selected and any(s.group == selected for s in summaries):
         block, _, name = selected.partition(".")
         x, y = int(block), names.index(name)
-        made.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": OKABE_ITO[3], "width": 3})
+        made.add_shape(
+            type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": OKABE_ITO[3], "width": 3}
+        )
     return made

@@ -11,8 +11,13 @@ from .style import figure, look, mark
 FLOOR = 1e-5  # nats: what is smaller, or negative, is drawn here
 
 
-def sensitivity_curves(predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], points: Mapping[str, Mapping[float, Point]],
-                       sites: Sequence[Site], selected: str | None, keep: float) -> go.Figure:
+def sensitivity_curves(
+    predicted: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    points: Mapping[str, Mapping[float, Point]],
+    sites: Sequence[Site],
+    selected: str | None,
+    keep: float,
+) -> go.Figure:
     """Δnll against keep, one line per site coloured by role: predicted dashed and hollow, measured solid and filled."""
     made, looks = figure(height=380), look(dict.fromkeys(s.role for s in sites))
     for role, (color, _, symbol) in looks.items():
@@ -39,8 +44,16 @@ def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:
         y += [*(round(max(float(d), FLOOR), 8) for d in deltas), None]
         data += [[s.path, s.label, f"{float(d):+.2g}"] for d in deltas] + [None]
     made.add_scatter(
-        x=x, y=y, customdata=data, mode="lines+markers", name=f"{name}, predicted", legendgroup=name, showlegend=False, opacity=opacity,
-        line={"color": color, "dash": "dash", "width": width}, marker={"symbol": f"{symbol}-open", "size": 5},
+        x=x,
+        y=y,
+        customdata=data,
+        mode="lines+markers",
+        name=f"{name}, predicted",
+        legendgroup=name,
+        showlegend=False,
+        opacity=opacity,
+        line={"color": color, "dash": "dash", "width": width},
+        marker={"symbol": f"{symbol}-open", "size": 5},
         hovertemplate="%{customdata[1]}: %{customdata[2]} at keep %{x:.0%}<extra>predicted</extra>",
     )
 
@@ -58,7 +71,15 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
         spread.append(None)
         data.append(None)
     made.add_scatter(
-        x=x, y=y, customdata=data, mode="lines+markers", name=f"{name}, measured", legendgroup=name, opacity=opacity,
-        line={"color": color, "dash": "solid", "width": width}, marker={"symbol": symbol, "size": 6, "color": color},
-        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0}, hovertemplate="%{customdata[1]}<extra>measured</extra>",
+        x=x,
+        y=y,
+        customdata=data,
+        mode="lines+markers",
+        name=f"{name}, measured",
+        legendgroup=name,
+        opacity=opacity,
+        line={"color": color, "dash": "solid", "width": width},
+        marker={"symbol": symbol, "size": 6, "color": color},
+        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0},
+        hovertemplate="%{customdata[1]}<extra>measured</extra>",
     )

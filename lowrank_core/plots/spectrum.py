@@ -9,7 +9,9 @@ from ..types import Spectrum
 from .style import OKABE_ITO, figure, look, mark
 
 
-def spectrum(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int | None, break_even: int, cost_per_rank: int) -> go.Figure:
+def spectrum(
+    spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int | None, break_even: int, cost_per_rank: int
+) -> go.Figure:
     """σ_i / σ_1 of the weight as each method sees it, log-log, with the plan's rank and the break-even rank marked."""
     made, looks = figure(), look(labels)
     for s in spectra:
@@ -17,9 +19,15 @@ def spectrum(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int |
         i = np.arange(1, len(s.sigma) + 1)
         top = max(float(s.sigma[0]), 1e-30)
         made.add_scatter(
-            x=i, y=np.maximum(s.sigma / top, 1e-9), mode="lines", line={"color": color, "dash": dash, "width": 2}, name=labels[s.method],
+            x=i,
+            y=np.maximum(s.sigma / top, 1e-9),
+            mode="lines",
+            line={"color": color, "dash": dash, "width": 2},
+            name=labels[s.method],
             customdata=np.stack([s.sigma, 100 * s.energy_kept[1:], i * cost_per_rank], 1),
-            hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>%{customdata[2]:,} parameters<extra>" + labels[s.method] + "</extra>",
+            hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>%{customdata[2]:,} parameters<extra>"
+            + labels[s.method]
+            + "</extra>",
         )
     made.update_xaxes(title="index i of the singular value", type="log")
     made.update_yaxes(title="σᵢ / σ₁", type="log")
@@ -36,8 +44,12 @@ def cut_error(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int 
         color, _, symbol = looks[s.method]
         sparse = len(s.ranks) < 40
         made.add_scatter(
-            x=s.ranks, y=np.maximum(s.output_error / max(s.energy, 1e-30), 1e-6), mode="lines+markers" if sparse else "lines",
-            line={"color": color, "dash": "dash", "width": 2}, marker={"symbol": f"{symbol}-open", "size": 7}, name=labels[s.method],
+            x=s.ranks,
+            y=np.maximum(s.output_error / max(s.energy, 1e-30), 1e-6),
+            mode="lines+markers" if sparse else "lines",
+            line={"color": color, "dash": "dash", "width": 2},
+            marker={"symbol": f"{symbol}-open", "size": 7},
+            name=labels[s.method],
             hovertemplate="rank %{x}: error %{y:.3%}<extra>" + labels[s.method] + ", predicted</extra>",
         )
     made.update_xaxes(title="rank")

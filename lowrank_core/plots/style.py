@@ -19,9 +19,17 @@ def figure(height: int = 340, **layout) -> go.Figure:
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
     made = go.Figure()
     made.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 28, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": INK}, autosize=True, hovermode="closest",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0}, template="none", xaxis=axis, yaxis=axis,
+        height=height,
+        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        autosize=True,
+        hovermode="closest",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        template="none",
+        xaxis=axis,
+        yaxis=axis,
     )
     made.update_layout(**layout)
     return made
@@ -29,5 +37,17 @@ def figure(height: int = 340, **layout) -> go.Figure:
 
 def mark(made: go.Figure, x: float, text: str, color: str = INK, dash: str = "solid") -> None:
     """A vertical line over the whole height with a word at its foot."""
-    made.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": color, "width": 1.5, "dash": dash})
-    made.add_annotation(xref="x", yref="paper", x=x, y=0.02, text=text, showarrow=False, xanchor="left", xshift=3, font={"size": 11, "color": color})
+    made.add_shape(
+        type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": color, "width": 1.5, "dash": dash}
+    )
+    made.add_annotation(
+        xref="x",
+        yref="paper",
+        x=x,
+        y=0.02,
+        text=text,
+        showarrow=False,
+        xanchor="left",
+        xshift=3,
+        font={"size": 11, "color": color},
+    )

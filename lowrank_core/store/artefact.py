@@ -45,8 +45,11 @@ class Artefact:
         return digest.hexdigest()
 
     def encode(self, key: Key) -> bytes:
-        header = {"decided": json.dumps(key.decided, sort_keys=True), "facts": json.dumps(self.facts, sort_keys=True),
-                  "sha256": self.checksum()}
+        header = {
+            "decided": json.dumps(key.decided, sort_keys=True),
+            "facts": json.dumps(self.facts, sort_keys=True),
+            "sha256": self.checksum(),
+        }
         if not self.arrays:
             return json.dumps(header, indent=0).encode()
         return save({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, header)
@@ -64,5 +67,7 @@ class Artefact:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ArtefactCorrupt(f"The stored result {path.name} cannot be read.", "It is computed again.") from error
         if artefact.checksum() != header.get("sha256"):
-            raise ArtefactCorrupt(f"The stored result {path.name} does not match its checksum.", "It is computed again.")
+            raise ArtefactCorrupt(
+                f"The stored result {path.name} does not match its checksum.", "It is computed again."
+            )
         return artefact

@@ -52,9 +52,17 @@ def unpack_summary(artefact: Artefact) -> ChannelSummary:
 
 
 def pack_spectrum(spectrum: Spectrum) -> Artefact:
-    arrays = {"sigma": spectrum.sigma.astype(np.float32), "ranks": spectrum.ranks.astype(np.int32),
-              "output_error": spectrum.output_error.astype(np.float32)}
-    facts = {"path": spectrum.path, "method": spectrum.method, "energy": spectrum.energy, "loss_scale": spectrum.loss_scale}
+    arrays = {
+        "sigma": spectrum.sigma.astype(np.float32),
+        "ranks": spectrum.ranks.astype(np.int32),
+        "output_error": spectrum.output_error.astype(np.float32),
+    }
+    facts = {
+        "path": spectrum.path,
+        "method": spectrum.method,
+        "energy": spectrum.energy,
+        "loss_scale": spectrum.loss_scale,
+    }
     return Artefact(arrays, facts)
 
 

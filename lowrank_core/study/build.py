@@ -41,14 +41,22 @@ class Workbench:
     def windows(self) -> Tensor:
         """(N, T) the calibration windows."""
         if self._windows is None:
-            self._windows = cut_windows(self.loaded.tokenizer, self.study.text, self.source.windows, self.source.window, self.source.seed)
+            self._windows = cut_windows(
+                self.loaded.tokenizer, self.study.text, self.source.windows, self.source.window, self.source.seed
+            )
         return self._windows
 
     def _remember_body(self) -> Body:
         model = self.loaded.model
         stored = self.study.folder.config.get("dtype") or self.study.folder.config.get("torch_dtype") or "float32"
-        body = Body(self.loaded.anatomy.family, self.loaded.anatomy.sites, self.loaded.parameters,
-                    2 if "16" in str(stored) else 4, self.study.folder.context, bool(self.loaded.tokenizer.chat_template))
+        body = Body(
+            self.loaded.anatomy.family,
+            self.loaded.anatomy.sites,
+            self.loaded.parameters,
+            2 if "16" in str(stored) else 4,
+            self.study.folder.context,
+            bool(self.loaded.tokenizer.chat_template),
+        )
         key = self.source.anatomy()
         if self.store.read(key) is None:
             self.store.write(key, body.to_artefact())
@@ -68,7 +76,10 @@ class Workbench:
             stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
             arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max}
-            self.store.write(self.source.gram(group), Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}))
+            self.store.write(
+                self.source.gram(group),
+                Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
+            )
 
         if len(done) < len(groups):
             yield from collect(self.loaded, self.windows, keep, done)
@@ -113,7 +124,9 @@ class Workbench:
         for i, site in enumerate(self.sites.values()):
             spectrum = self.study.spectrum(site.path, method, parameters)
             if spectrum is None:
-                made = artefacts.pack_spectrum(self._spectrum(site, method, parameters, 0.5 * float(gradient[site.path].mean())))
+                made = artefacts.pack_spectrum(
+                    self._spectrum(site, method, parameters, 0.5 * float(gradient[site.path].mean()))
+                )
                 self.store.write(self.source.spectrum(site.path, method, parameters), made)
                 spectrum = artefacts.unpack_spectrum(made)  # as it will be read: the next run decides alike
             found[site.path] = spectrum
@@ -162,7 +175,9 @@ class Workbench:
                 cut = self.factors(path, method, parameters, rank_at(site, keep))
                 point = probe.measure(site, keep, cut.left, cut.right)
                 key = self.source.points(path, method, parameters, self.study.probe_windows)
-                self.store.update(key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p}))
+                self.store.update(
+                    key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p})
+                )
             found.append(point)
             yield Progress("sensitivity", i + 1, len(wanted), self.sites[path].label, point)
         return found

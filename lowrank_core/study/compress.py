@@ -48,8 +48,13 @@ class Compressed:
 
 
 @job
-def run(recipe: Recipe, store: Store | None = None, device: str | None = None, dtype: str | None = None,
-        loaded: LoadedModel | None = None) -> Job[Compressed]:
+def run(
+    recipe: Recipe,
+    store: Store | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    loaded: LoadedModel | None = None,
+) -> Job[Compressed]:
     """The Compressed model of a recipe. Whatever the store knows is not computed again.
 
     Raises the LowRankError of the stage that fails; nothing stored is lost.
@@ -81,17 +86,32 @@ def run(recipe: Recipe, store: Store | None = None, device: str | None = None, d
 
     before = bench.loaded.parameters
     return Compressed(
-        recipe, plan, replace(bench.loaded, model=model), predicted_nll(plan, spectra), clock.seconds,
-        before, before - sum(s.parameters - cost(s, plan.ranks[s.path]) for s in sites), model.dtype.itemsize,
+        recipe,
+        plan,
+        replace(bench.loaded, model=model),
+        predicted_nll(plan, spectra),
+        clock.seconds,
+        before,
+        before - sum(s.parameters - cost(s, plan.ranks[s.path]) for s in sites),
+        model.dtype.itemsize,
     )
 
 
-def open_workbench(recipe: Recipe, store: Store | None = None, device: str | None = None, dtype: str | None = None,
-                   loaded: LoadedModel | None = None) -> Workbench:
+def open_workbench(
+    recipe: Recipe,
+    store: Store | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    loaded: LoadedModel | None = None,
+) -> Workbench:
     """The Workbench of a recipe's model and text, loading the model unless it is given."""
     loaded = loaded or load_model(recipe.model, device, dtype)
-    study = open_study(recipe.model_copy(update={"window": recipe.window or loaded.window}), store or open_store(),
-                       loaded.device.type, loaded.dtype)
+    study = open_study(
+        recipe.model_copy(update={"window": recipe.window or loaded.window}),
+        store or open_store(),
+        loaded.device.type,
+        loaded.dtype,
+    )
     return Workbench(study, loaded)
 
 
@@ -115,8 +135,14 @@ def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Non
 
 
 @job
-def evaluate(bench: Workbench, text: Text, model: nn.Module | None = None, recipe: Recipe | None = None,
-             plan: Plan | None = None, windows: int = EVALUATION_WINDOWS) -> Job[Measurement]:
+def evaluate(
+    bench: Workbench,
+    text: Text,
+    model: nn.Module | None = None,
+    recipe: Recipe | None = None,
+    plan: Plan | None = None,
+    windows: int = EVALUATION_WINDOWS,
+) -> Job[Measurement]:
     """Perplexity of the dense model, or of `model` under a recipe's plan, on a text; stored, never measured twice."""
     window = bench.source.window
     method = recipe.method if recipe else None

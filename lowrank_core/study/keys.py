@@ -31,17 +31,36 @@ class Source:
         return Key("gradient", {**asdict(self), "gradient_windows": GRADIENT_WINDOWS})
 
     def spectrum(self, path: str, method: str, parameters: dict[str, float]) -> Key:
-        return Key("spectrum", {**asdict(self), "path": path, "method": method, "parameters": parameters,
-                                "gradient_windows": GRADIENT_WINDOWS})
+        return Key(
+            "spectrum",
+            {
+                **asdict(self),
+                "path": path,
+                "method": method,
+                "parameters": parameters,
+                "gradient_windows": GRADIENT_WINDOWS,
+            },
+        )
 
     def points(self, path: str, method: str, parameters: dict[str, float], probe_windows: int) -> Key:
-        return Key("points", {**asdict(self), "path": path, "method": method, "parameters": parameters,
-                              "probe_windows": probe_windows})
+        return Key(
+            "points",
+            {**asdict(self), "path": path, "method": method, "parameters": parameters, "probe_windows": probe_windows},
+        )
 
-    def evaluation(self, method: str | None, parameters: dict[str, float], ranks: dict[str, int | None], text: str,
-                   windows: int, window: int) -> Key:
+    def evaluation(
+        self,
+        method: str | None,
+        parameters: dict[str, float],
+        ranks: dict[str, int | None],
+        text: str,
+        windows: int,
+        window: int,
+    ) -> Key:
         """Of the dense model where `method` is None; it then does not depend on the calibration text."""
         dense = {"model": self.model, "dtype": self.dtype, "device": self.device}
         compressed = {**asdict(self), "method": method, "parameters": parameters, "ranks": ranks}
-        return Key("evaluation", {"of": dense if method is None else compressed, "text": text, "windows": windows,
-                                  "window": window})
+        return Key(
+            "evaluation",
+            {"of": dense if method is None else compressed, "text": text, "windows": windows, "window": window},
+        )

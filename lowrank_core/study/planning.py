@@ -19,7 +19,8 @@ TRUSTED = 1e-4  # nats: a smaller predicted loss says nothing about the scale of
 def open_sites(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Site, ...]:
     """The sites whose rank the allocator may choose: not kept dense, not overridden."""
     return tuple(
-        s for s in sites
+        s
+        for s in sites
         if s.role not in recipe.dense_roles and s.block not in recipe.dense_blocks and s.path not in recipe.overrides
     )
 
@@ -34,7 +35,9 @@ def loss_curves(spectra: Mapping[str, Spectrum], points: Points) -> dict[str, np
     for path, s in spectra.items():
         curves[path] = np.asarray(s.predicted(np.arange(len(s.sigma) + 1)))
         ratios[path] = [
-            p.delta_nll / float(curves[path][p.rank]) for p in points.get(path, {}).values() if curves[path][p.rank] > TRUSTED
+            p.delta_nll / float(curves[path][p.rank])
+            for p in points.get(path, {}).values()
+            if curves[path][p.rank] > TRUSTED
         ]
     everything = [r for rs in ratios.values() for r in rs]
     overall = float(np.clip(median(everything), 0.1, 10)) if everything else 1.0
@@ -44,7 +47,9 @@ def loss_curves(spectra: Mapping[str, Spectrum], points: Points) -> dict[str, np
     }
 
 
-def loss_table(sites: tuple[Site, ...], curves: Mapping[str, np.ndarray], points: Points) -> dict[str, dict[float, float]]:
+def loss_table(
+    sites: tuple[Site, ...], curves: Mapping[str, np.ndarray], points: Points
+) -> dict[str, dict[float, float]]:
     """path → keep → loss above dense: measured where it is measured, the scaled prediction elsewhere."""
     table = {}
     for s in sites:
@@ -72,7 +77,9 @@ def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spe
     budget = (1 - recipe.ratio) * sum(s.parameters for s in sites) - elsewhere
     inner = 1 - budget / open_total
     if inner >= 1:
-        raise BadValue(f"The ratio {recipe.ratio:g} is out of reach with these layers kept dense.", "Open more roles or blocks.")
+        raise BadValue(
+            f"The ratio {recipe.ratio:g} is out of reach with these layers kept dense.", "Open more roles or blocks."
+        )
     if inner <= 0:
         return Plan(fixed)
     curves = loss_curves({s.path: spectra[s.path] for s in chosen}, points)
@@ -85,7 +92,9 @@ def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:
     return float(sum(spectra[p].predicted(r) for p, r in plan.ranks.items() if r is not None))
 
 
-def measuring_order(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spectrum]) -> list[tuple[str, float]]:
+def measuring_order(
+    sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spectrum]
+) -> list[tuple[str, float]]:
     """Every (path, keep) of the table, the decisive ones first: near the present keep, and large where predicted so."""
     keep = 1 - recipe.ratio
     pairs = [(s, k) for s in open_sites(sites, recipe) for k in CANDIDATES]

@@ -54,7 +54,9 @@ class Study:
         values = METHODS[method].settle(parameters)
         return artefacts.unpack_points(self.store.read(self.source.points(path, method, values, self.probe_windows)))
 
-    def evaluation(self, method: str | None, parameters: dict, ranks: dict, text: Text, windows: int, window: int) -> Measurement | None:
+    def evaluation(
+        self, method: str | None, parameters: dict, ranks: dict, text: Text, windows: int, window: int
+    ) -> Measurement | None:
         """The stored perplexity of the dense model (method None) or of a plan."""
         artefact = self.store.read(self.source.evaluation(method, parameters, ranks, text.digest, windows, window))
         return artefact and artefacts.unpack_measurement(artefact)

@@ -37,7 +37,10 @@ class Recipe(BaseModel):
         choose(ALLOCATORS, self.allocator, "allocator")
         check_ratio(self.ratio)
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
-            raise BadValue("The recipe reads no text.", "Give at least 1 window, at least 1 of them to probe, of at least 2 tokens.")
+            raise BadValue(
+                "The recipe reads no text.",
+                "Give at least 1 window, at least 1 of them to probe, of at least 2 tokens.",
+            )
 
     def to_yaml(self) -> str:
         """The recipe as YAML, only what differs from the defaults and what names the work."""
@@ -47,8 +50,21 @@ class Recipe(BaseModel):
 
     def to_command(self) -> str:
         """The command line that does the same."""
-        words = ["python", "-m", "lowrank_core", "compress", self.model, "--ratio", str(self.ratio),
-                 "--method", self.method, "--allocator", self.allocator, "--calibrate", self.text]
+        words = [
+            "python",
+            "-m",
+            "lowrank_core",
+            "compress",
+            self.model,
+            "--ratio",
+            str(self.ratio),
+            "--method",
+            self.method,
+            "--allocator",
+            self.allocator,
+            "--calibrate",
+            self.text,
+        ]
         defaults = Recipe()
         if self.windows != defaults.windows:
             words += ["--windows", str(self.windows)]
@@ -56,8 +72,13 @@ class Recipe(BaseModel):
             words += ["--window", str(self.window)]
         if self.seed != defaults.seed:
             words += ["--seed", str(self.seed)]
-        if (self.overrides or self.dense_roles or self.dense_blocks or self.parameters
-                or self.probe_windows != defaults.probe_windows):
+        if (
+            self.overrides
+            or self.dense_roles
+            or self.dense_blocks
+            or self.parameters
+            or self.probe_windows != defaults.probe_windows
+        ):
             return "python -m lowrank_core compress " + shlex.quote(self.model) + " --recipe recipe.yaml"
         return shlex.join(words)
 
@@ -75,7 +96,9 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise BadValue(f"The recipe's {where} is wrong: {first['msg']}.", f"It takes: {', '.join(Recipe.model_fields)}.") from None
+        raise BadValue(
+            f"The recipe's {where} is wrong: {first['msg']}.", f"It takes: {', '.join(Recipe.model_fields)}."
+        ) from None
 
 
 def read_recipe(path: Path | str) -> dict[str, Any]:
@@ -83,7 +106,9 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise BadValue(f"The recipe {str(path)!r} cannot be read.", "Give a YAML file as Copy recipe makes it.") from None
+        raise BadValue(
+            f"The recipe {str(path)!r} cannot be read.", "Give a YAML file as Copy recipe makes it."
+        ) from None
     if not isinstance(values, dict):
         raise BadValue(f"The recipe {str(path)!r} is not a list of names and values.", "See the docs on recipes.")
     return values

@@ -1,11 +1,11 @@
 """The story's single steps under their public names, for those who want to stop in between.
 
-    bench = lr.calibrate("demo")                     # a Workbench: model, text, statistics
-    spectra = lr.factorize(bench, "asvd-i")          # path → Spectrum
-    points = lr.sensitivity(bench, "asvd-i")         # path → keep → Point
-    plan = lr.allocate(bench, spectra, ratio=0.3, points=points, allocator="strs")
-    model = lr.compress(bench, lr.Recipe(ratio=0.3), plan)
-    lr.perplexity(model, bench.loaded.tokenizer, "demo-test")
+bench = lr.calibrate("demo")                     # a Workbench: model, text, statistics
+spectra = lr.factorize(bench, "asvd-i")          # path → Spectrum
+points = lr.sensitivity(bench, "asvd-i")         # path → keep → Point
+plan = lr.allocate(bench, spectra, ratio=0.3, points=points, allocator="strs")
+model = lr.compress(bench, lr.Recipe(ratio=0.3), plan)
+lr.perplexity(model, bench.loaded.tokenizer, "demo-test")
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,9 +30,16 @@ from .recipe import Recipe
 
 
 @job
-def calibrate(model: str = "demo", text: str = "demo", windows: int = CALIBRATION_WINDOWS, window: int | None = None,
-              probe_windows: int = PROBE_WINDOWS, seed: int = SEED, device: str | None = None,
-              dtype: str | None = None) -> Job[Workbench]:
+def calibrate(
+    model: str = "demo",
+    text: str = "demo",
+    windows: int = CALIBRATION_WINDOWS,
+    window: int | None = None,
+    probe_windows: int = PROBE_WINDOWS,
+    seed: int = SEED,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Job[Workbench]:
     """A Workbench whose statistics are in the store; `windows` of `window` tokens are read from the text."""
     recipe = Recipe(model=model, text=text, windows=windows, window=window, probe_windows=probe_windows, seed=seed)
     bench = open_workbench(recipe, device=device, dtype=dtype)
@@ -47,8 +54,9 @@ def factorize(bench: Workbench, method: str, **parameters: float) -> Job[dict[st
 
 
 @job
-def sensitivity(bench: Workbench, method: str, keeps: Iterable[float] = CANDIDATES,
-                **parameters: float) -> Job[dict[str, dict[float, Point]]]:
+def sensitivity(
+    bench: Workbench, method: str, keeps: Iterable[float] = CANDIDATES, **parameters: float
+) -> Job[dict[str, dict[float, Point]]]:
     """path → keep → Point: what each site costs alone, in nats per token above dense on the probe windows."""
     wanted = [(path, keep) for path in bench.sites for keep in keeps]
     table: dict[str, dict[float, Point]] = {}
@@ -57,8 +65,13 @@ def sensitivity(bench: Workbench, method: str, keeps: Iterable[float] = CANDIDAT
     return table
 
 
-def allocate(bench: Workbench, spectra: Mapping[str, Spectrum], ratio: float, allocator: str = "waterfill",
-             points: Mapping[str, Mapping[float, Point]] | None = None) -> Plan:
+def allocate(
+    bench: Workbench,
+    spectra: Mapping[str, Spectrum],
+    ratio: float,
+    allocator: str = "waterfill",
+    points: Mapping[str, Mapping[float, Point]] | None = None,
+) -> Plan:
     """The Plan that removes at least `ratio` of the sites' parameters."""
     method = next(iter(spectra.values())).method
     recipe = Recipe(model=bench.loaded.name, method=method, ratio=ratio, allocator=allocator)
@@ -66,8 +79,13 @@ def allocate(bench: Workbench, spectra: Mapping[str, Spectrum], ratio: float, al
 
 
 @job
-def perplexity(model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, windows: int = EVALUATION_WINDOWS,
-               window: int = 256) -> Job[Measurement]:
+def perplexity(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    windows: int = EVALUATION_WINDOWS,
+    window: int = 256,
+) -> Job[Measurement]:
     """The Measurement of any causal language model on a named text or a UTF-8 file."""
     ids = cut_windows(tokenizer, read_text(text), windows, window)
     weight = next(model.parameters())
@@ -75,8 +93,14 @@ def perplexity(model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, 
     return (yield from measure_perplexity.steps(model, ids, setting))
 
 
-def generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: str, max_tokens: int = 128,
-             temperature: float = 0.0, seed: int = SEED) -> str:
+def generate(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    max_tokens: int = 128,
+    temperature: float = 0.0,
+    seed: int = SEED,
+) -> str:
     """The model's reply to a prompt, through its chat template where it has one."""
     ids = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
     reply = None
@@ -85,8 +109,18 @@ def generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: str, 
     return reply.text
 
 
-def save(compressed: Compressed, folder: Path | str, storage: str = "factored", measurements: tuple[dict, ...] = ()) -> int:
+def save(
+    compressed: Compressed, folder: Path | str, storage: str = "factored", measurements: tuple[dict, ...] = ()
+) -> int:
     """Write a compressed model as a transformers folder; the number of bytes written."""
     recipe = compressed.recipe.model_dump(mode="json", exclude_defaults=False)
-    return save_folder(compressed.loaded.model, compressed.loaded.tokenizer, Path(folder), dict(compressed.plan.ranks),
-                       recipe, compressed.loaded.name, storage, list(measurements))
+    return save_folder(
+        compressed.loaded.model,
+        compressed.loaded.tokenizer,
+        Path(folder),
+        dict(compressed.plan.ranks),
+        recipe,
+        compressed.loaded.name,
+        storage,
+        list(measurements),
+    )

@@ -16,12 +16,17 @@ def connect(house: House) -> None:
 
     def methods() -> dict:
         """The registries: key → one line."""
-        return {"methods": {k: m.line for k, m in METHODS.items()}, "allocators": {k: a.line for k, a in ALLOCATORS.items()}}
+        return {
+            "methods": {k: m.line for k, m in METHODS.items()},
+            "allocators": {k: a.line for k, a in ALLOCATORS.items()},
+        }
 
     def outliers() -> list:
         """Per input group of the bundled model: its outlier ratio and loudest channel."""
         view = house.view(recipe_of({}))
-        return [{"group": s.group, "outlier_ratio": s.outlier_ratio, "top_channel": s.top_channel} for s in view.summaries]
+        return [
+            {"group": s.group, "outlier_ratio": s.outlier_ratio, "top_channel": s.top_channel} for s in view.summaries
+        ]
 
     def plan(method: str, allocator: str, ratio: float) -> dict:
         """The bundled model's plan at a ratio: ranks, ratio achieved, predicted nll above dense."""
@@ -30,7 +35,11 @@ def connect(house: House) -> None:
             made = view.plan(view.points)
         except LowRankError as error:
             raise gr.Error(f"{error.message} {error.hint}") from None
-        return {"ranks": dict(made.ranks), "ratio_achieved": made.ratio(view.body.sites), "predicted_nll": view.predicted(made)}
+        return {
+            "ranks": dict(made.ranks),
+            "ratio_achieved": made.ratio(view.body.sites),
+            "predicted_nll": view.predicted(made),
+        }
 
     for function in (methods, outliers, plan):
         gr.api(function, api_name=function.__name__, concurrency_limit=8)

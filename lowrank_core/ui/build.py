@@ -27,13 +27,17 @@ def build(house: House | None = None) -> gr.Blocks:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
     plan = view.plan(points)
-    first = handlers.draw(view, house.visit("first"), plan, points, None, "Drag the ratio: curves follow at once, measurements after.")
+    first = handlers.draw(
+        view, house.visit("first"), plan, points, None, "Drag the ratio: curves follow at once, measurements after."
+    )
 
     with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True) as page:
         model = gr.State(recipe.model)
         strip = gr.HTML(handlers.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         with gr.Accordion("Load model", open=False), gr.Row():
-            name = gr.Textbox(recipe.model, label="`demo`, or a folder with a transformers model", elem_id="model-name", scale=4)
+            name = gr.Textbox(
+                recipe.model, label="`demo`, or a folder with a transformers model", elem_id="model-name", scale=4
+            )
             load = gr.Button("Load", elem_id="model-load", scale=1)
         trouble = gr.Markdown("", elem_id="trouble")
         with gr.Tabs():
@@ -58,7 +62,15 @@ def build(house: House | None = None) -> gr.Blocks:
 
 def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page) -> None:
     """Load model: calibrates what is new, then every page reads it; a failure leaves the earlier model in place."""
-    outputs = [trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles, *squeeze_page.shown]
+    outputs = [
+        trouble,
+        model,
+        strip,
+        *see_page.outputs,
+        squeeze_page.site,
+        squeeze_page.dense_roles,
+        *squeeze_page.shown,
+    ]
 
     def run(asked: str, request: gr.Request):
         quiet = [gr.skip()] * (len(outputs) - 1)
@@ -81,9 +93,13 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
             visit.recipe, visit.plan, visit.measured = recipe, view.plan(view.points), []
             shown = handlers.draw(view, visit, visit.plan, view.points, None, "Drag the ratio.")
             yield [
-                "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view),
+                "",
+                recipe.model,
+                squeeze.strip_value(house, recipe, session, "idle"),
+                *see.whole(view),
                 gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
-                gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]), *squeeze.values(shown, ""),
+                gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
+                *squeeze.values(shown, ""),
             ]
         except LowRankError as error:
             yield [error_line(error.message, error.hint + " The earlier model stays loaded."), *quiet]
@@ -96,8 +112,17 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True,
     house = house or House()
     page = build(house)
     _, url, _ = page.queue(default_concurrency_limit=4).launch(
-        server_name=host, server_port=port, theme=theme(), css_paths=[ASSETS / "style.css"], prevent_thread_lock=True,
-        max_file_size="5mb", enable_monitoring=False, run_history=False, ssr_mode=False, footer_links=[], show_error=True,
+        server_name=host,
+        server_port=port,
+        theme=theme(),
+        css_paths=[ASSETS / "style.css"],
+        prevent_thread_lock=True,
+        max_file_size="5mb",
+        enable_monitoring=False,
+        run_history=False,
+        ssr_mode=False,
+        footer_links=[],
+        show_error=True,
     )
     house.warm_up()
     if block:
@@ -108,6 +133,10 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True,
 def theme() -> gr.Theme:
     """One accent, the system's own fonts: no request leaves for another host."""
     return gr.themes.Base(
-        primary_hue="blue", neutral_hue="gray", radius_size="sm", spacing_size="sm",
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
+        primary_hue="blue",
+        neutral_hue="gray",
+        radius_size="sm",
+        spacing_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
     )

@@ -51,11 +51,19 @@ def layout() -> Chat:
             left = gr.Chatbot(label="Dense", height=380, elem_id="chat-dense", buttons=["copy"], feedback_options=None)
             left_note = gr.Markdown("", elem_classes="caption")
         with gr.Column(min_width=300):
-            right = gr.Chatbot(label="Compressed, by Squeeze's plan", height=380, elem_id="chat-compressed", buttons=["copy"], feedback_options=None)
+            right = gr.Chatbot(
+                label="Compressed, by Squeeze's plan",
+                height=380,
+                elem_id="chat-compressed",
+                buttons=["copy"],
+                feedback_options=None,
+            )
             right_note = gr.Markdown("", elem_classes="caption")
     between = gr.Markdown("", elem_id="parting")
     status = gr.Markdown("", elem_id="chat-status")
-    box = gr.Textbox(label="Message to both", placeholder="Ask both models the same thing", lines=1, max_lines=4, elem_id="chat-box")
+    box = gr.Textbox(
+        label="Message to both", placeholder="Ask both models the same thing", lines=1, max_lines=4, elem_id="chat-box"
+    )
     with gr.Row():
         send = gr.Button("Send", variant="primary", elem_id="chat-send")
         stop = gr.Button("Stop", elem_id="chat-stop")
@@ -67,7 +75,23 @@ def layout() -> Chat:
         temperature = gr.Slider(0.0, 1.5, 0.0, step=0.05, label="Temperature (0: the likeliest token, always)")
         length = gr.Slider(8, 400, 160, step=8, label="Longest reply, tokens")
         system = gr.Textbox("", label="System prompt")
-    return Chat(left, right, left_note, right_note, between, box, send, stop, retry, clear, status, raw, temperature, length, system)
+    return Chat(
+        left,
+        right,
+        left_note,
+        right_note,
+        between,
+        box,
+        send,
+        stop,
+        retry,
+        clear,
+        status,
+        raw,
+        temperature,
+        length,
+        system,
+    )
 
 
 def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe]) -> None:
@@ -82,7 +106,9 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
             yield [gr.skip()] * 5 + [error_line(error.message, error.hint), prompt]
             return
         session = request.session_hash
-        for turned, status in handlers.reply(house, recipe, session, left, right, prompt, raw, temperature, length, system):
+        for turned, status in handlers.reply(
+            house, recipe, session, left, right, prompt, raw, temperature, length, system
+        ):
             if turned is None:
                 yield [gr.skip()] * 5 + [status, gr.skip()]
             else:
@@ -100,8 +126,26 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
         return [*cut, asked[-1]]
 
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs = [model, *squeeze.choices, page.left, page.right, page.box, page.raw, page.temperature, page.length, page.system]
-    gr.on([page.send.click, page.box.submit], answer, inputs, [*shown, page.box], concurrency_limit=8, trigger_mode="once", **quiet)
+    inputs = [
+        model,
+        *squeeze.choices,
+        page.left,
+        page.right,
+        page.box,
+        page.raw,
+        page.temperature,
+        page.length,
+        page.system,
+    ]
+    gr.on(
+        [page.send.click, page.box.submit],
+        answer,
+        inputs,
+        [*shown, page.box],
+        concurrency_limit=8,
+        trigger_mode="once",
+        **quiet,
+    )
     page.retry.click(take_back, [page.left, page.right], [page.left, page.right, page.box], **quiet).then(
         answer, inputs, [*shown, page.box], concurrency_limit=8, **quiet
     )

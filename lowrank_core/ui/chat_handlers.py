@@ -57,8 +57,18 @@ def parting(first, second, tokenizer) -> str:
     return f"The same for {same} tokens, then {words[0]} against {words[1]}."
 
 
-def reply(house: House, recipe: Recipe, session: str, left: Messages, right: Messages, prompt: str, raw: bool,
-          temperature: float, max_tokens: int, system: str) -> Generator[tuple[Turned | None, str], None, None]:
+def reply(
+    house: House,
+    recipe: Recipe,
+    session: str,
+    left: Messages,
+    right: Messages,
+    prompt: str,
+    raw: bool,
+    temperature: float,
+    max_tokens: int,
+    system: str,
+) -> Generator[tuple[Turned | None, str], None, None]:
     """Both replies as they grow, at most 20 states a second; a newer turn or Stop ends them where they are."""
     if not prompt.strip():
         yield None, error_line("There is nothing to answer.", "Write a message first.")
@@ -69,7 +79,9 @@ def reply(house: House, recipe: Recipe, session: str, left: Messages, right: Mes
     yield Turned(left, right, ("", ""), ""), "Loading the model …"
     try:
         models, tokenizer, device = _models(house, recipe, session)
-        yield from _stream(house, lane, turn, models, tokenizer, device, (left, right), raw, temperature, max_tokens, system)
+        yield from _stream(
+            house, lane, turn, models, tokenizer, device, (left, right), raw, temperature, max_tokens, system
+        )
     except LowRankError as error:
         yield None, error_line(error.message, error.hint)
     if house.visit(lane).turn != turn:
@@ -96,7 +108,9 @@ def _models(house: House, recipe: Recipe, session: str):
                 pass
         view = house.view(recipe)
     with house.device():
-        for _ in bench.calibrate():  # the grams that factors are cut from: stored, unless only the shipped study is here
+        for (
+            _
+        ) in bench.calibrate():  # the grams that factors are cut from: stored, unless only the shipped study is here
             pass
         visit = house.visit(session)
         plan = visit.plan if visit.plan is not None and visit.recipe == recipe else view.plan(view.points)
@@ -110,9 +124,12 @@ def _stream(house, lane, turn, models, tokenizer, device, chats, raw, temperatur
     visit = house.visit(lane)
     opening = [{"role": "system", "content": system}] if system.strip() else []
     sampling = Sampling(int(max_tokens), float(temperature), 0)
-    pair = stream_pair(*(
-        stream(m, tokenizer, prompt_ids(tokenizer, opening + chat, raw), sampling) for m, chat in zip(models, chats, strict=True)
-    ))
+    pair = stream_pair(
+        *(
+            stream(m, tokenizer, prompt_ids(tokenizer, opening + chat, raw), sampling)
+            for m, chat in zip(models, chats, strict=True)
+        )
+    )
     last, replies = 0.0, None
     try:
         while visit.turn == turn:
@@ -122,7 +139,10 @@ def _stream(house, lane, turn, models, tokenizer, device, chats, raw, temperatur
             if done or time.monotonic() - last > FRAME:
                 last = time.monotonic()
                 grown = [[*c, {"role": "assistant", "content": r.text}] for c, r in zip(chats, replies, strict=True)]
-                yield Turned(*grown, tuple(note(r, device) for r in replies), parting(*replies, tokenizer)), "" if done else "Writing …"
+                yield (
+                    Turned(*grown, tuple(note(r, device) for r in replies), parting(*replies, tokenizer)),
+                    "" if done else "Writing …",
+                )
             if done:
                 return
     finally:

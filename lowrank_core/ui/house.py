@@ -114,7 +114,9 @@ class House:
         from ..study.compress import open_workbench
 
         loaded = self.model(recipe.model)
-        key = "|".join(map(str, (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)))
+        key = "|".join(
+            map(str, (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed))
+        )
         with self._loading:
             bench = self._benches.get(key)
             if bench is None or bench.loaded is not loaded:

@@ -31,17 +31,28 @@ class See:
 
     @property
     def outputs(self) -> list:
-        return [self.sentence, self.outliers, self.site, self.channels, self.channels_caption, self.spectrum, self.cut,
-                self.spectrum_caption, self.readout]
+        return [
+            self.sentence,
+            self.outliers,
+            self.site,
+            self.channels,
+            self.channels_caption,
+            self.spectrum,
+            self.cut,
+            self.spectrum_caption,
+            self.readout,
+        ]
 
 
 def whole(view: View, how: str = VIEWS[0], keep: float = 0.7) -> list:
     """Values of `See.outputs` for a study, with its loudest site selected."""
     path = handlers.loudest_site(view)
     return [
-        handlers.sentence(view), handlers.outlier_map(view, path),
+        handlers.sentence(view),
+        handlers.outlier_map(view, path),
         gr.Dropdown(choices=handlers.site_choices(view), value=path),
-        *handlers.channels(view, path, how), *handlers.spectrum(view, path, keep),
+        *handlers.channels(view, path, how),
+        *handlers.spectrum(view, path, keep),
     ]
 
 
@@ -72,7 +83,19 @@ def layout(view: View) -> See:
     spectrum_caption = gr.Markdown(caption, elem_classes="caption")
     keep = gr.Slider(0.05, 0.95, 0.7, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
     readout_table = gr.Markdown(readout, elem_id="readout")
-    return See(sentence, outliers, site, how, channels, channels_caption, keep, spectrum_plot, cut_plot, spectrum_caption, readout_table)
+    return See(
+        sentence,
+        outliers,
+        site,
+        how,
+        channels,
+        channels_caption,
+        keep,
+        spectrum_plot,
+        cut_plot,
+        spectrum_caption,
+        readout_table,
+    )
 
 
 def connect(page: See, model: gr.State, read: Callable[[str], View]) -> None:
@@ -80,7 +103,11 @@ def connect(page: See, model: gr.State, read: Callable[[str], View]) -> None:
 
     def select(name: str, path: str, how: str, keep: float):
         view = read(name)
-        return handlers.outlier_map(view, path), *handlers.channels(view, path, how), *handlers.spectrum(view, path, keep)
+        return (
+            handlers.outlier_map(view, path),
+            *handlers.channels(view, path, how),
+            *handlers.spectrum(view, path, keep),
+        )
 
     def show(name: str, path: str, how: str):
         return handlers.channels(read(name), path, how)
@@ -90,11 +117,24 @@ def connect(page: See, model: gr.State, read: Callable[[str], View]) -> None:
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
     page.site.input(
-        select, [model, page.site, page.how, page.keep],
-        [page.outliers, page.channels, page.channels_caption, page.spectrum, page.cut, page.spectrum_caption, page.readout], **quiet,
+        select,
+        [model, page.site, page.how, page.keep],
+        [
+            page.outliers,
+            page.channels,
+            page.channels_caption,
+            page.spectrum,
+            page.cut,
+            page.spectrum_caption,
+            page.readout,
+        ],
+        **quiet,
     )
     page.how.change(show, [model, page.site, page.how], [page.channels, page.channels_caption], **quiet)
     page.keep.change(
-        mark, [model, page.site, page.keep], [page.spectrum, page.cut, page.spectrum_caption, page.readout],
-        trigger_mode="always_last", **quiet,
+        mark,
+        [model, page.site, page.keep],
+        [page.spectrum, page.cut, page.spectrum_caption, page.readout],
+        trigger_mode="always_last",
+        **quiet,
     )

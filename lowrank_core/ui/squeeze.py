@@ -53,10 +53,19 @@ class Squeeze:
         return [*self.plots, *self.captions, self.readout, self.status]
 
 
-def recipe_values(model: str, method: str, allocator: str, ratio: float, text: str, upload: str | None, roles: list[str], seed: float) -> dict:
+def recipe_values(
+    model: str, method: str, allocator: str, ratio: float, text: str, upload: str | None, roles: list[str], seed: float
+) -> dict:
     """The values of a Recipe from the page's components; an uploaded file stands before the named text."""
-    return {"model": model, "method": method, "allocator": allocator, "ratio": ratio, "text": upload or text,
-            "dense_roles": tuple(roles or ()), "seed": int(seed or 0)}
+    return {
+        "model": model,
+        "method": method,
+        "allocator": allocator,
+        "ratio": ratio,
+        "text": upload or text,
+        "dense_roles": tuple(roles or ()),
+        "seed": int(seed or 0),
+    }
 
 
 def values(shown: Shown | None, status: str) -> list:
@@ -70,39 +79,83 @@ def layout(first: Shown, view) -> Squeeze:
     """The page, filled with the bundled study."""
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            ratio = gr.Slider(0.0, 0.9, DEFAULTS.ratio, step=0.01, label="Ratio: share of the layers' parameters removed", elem_id="ratio")
+            ratio = gr.Slider(
+                0.0,
+                0.9,
+                DEFAULTS.ratio,
+                step=0.01,
+                label="Ratio: share of the layers' parameters removed",
+                elem_id="ratio",
+            )
             readout = gr.Markdown(first.readout, elem_id="plan-readout")
             status = gr.Markdown(first.status, elem_id="status")
             with gr.Row():
                 stop = gr.Button("Stop", size="sm", elem_id="stop")
                 resume = gr.Button("Go on", size="sm", elem_id="resume")
-            method = gr.Dropdown([(m.label, k) for k, m in METHODS.items()], value=DEFAULTS.method, label="Method",
-                                 info=METHODS[DEFAULTS.method].line, elem_id="method")
-            allocator = gr.Dropdown([(a.label, k) for k, a in ALLOCATORS.items()], value=DEFAULTS.allocator, label="Allocator",
-                                    info=ALLOCATORS[DEFAULTS.allocator].line, elem_id="allocator")
+            method = gr.Dropdown(
+                [(m.label, k) for k, m in METHODS.items()],
+                value=DEFAULTS.method,
+                label="Method",
+                info=METHODS[DEFAULTS.method].line,
+                elem_id="method",
+            )
+            allocator = gr.Dropdown(
+                [(a.label, k) for k, a in ALLOCATORS.items()],
+                value=DEFAULTS.allocator,
+                label="Allocator",
+                info=ALLOCATORS[DEFAULTS.allocator].line,
+                elem_id="allocator",
+            )
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
             with gr.Accordion("Calibration text and more", open=False):
-                text = gr.Dropdown([(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text")
-                upload = gr.File(label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100)
+                text = gr.Dropdown(
+                    [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
+                )
+                upload = gr.File(
+                    label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100
+                )
                 roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
                 seed = gr.Number(0, precision=0, label="Seed")
             with gr.Accordion("Copy recipe", open=False):
-                command = gr.Code(DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2)
+                command = gr.Code(
+                    DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2
+                )
                 recipe = gr.Code(DEFAULTS.to_yaml(), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
             plots, captions = [], []
             for letter, title, figure, caption in zip(
-                "EFG", ("What each layer loses", "The plan", "Trade-off"),
-                (first.sensitivity, first.plan, first.tradeoff), first.captions, strict=True,
+                "EFG",
+                ("What each layer loses", "The plan", "Trade-off"),
+                (first.sensitivity, first.plan, first.tradeoff),
+                first.captions,
+                strict=True,
             ):
                 gr.Markdown(f"### {letter} · {title}")
                 plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
                 captions.append(gr.Markdown(caption, elem_classes="caption"))
-    return Squeeze(method, allocator, ratio, text, upload, roles, seed, site, stop, resume, status, readout, tuple(plots),
-                   tuple(captions), command, recipe)
+    return Squeeze(
+        method,
+        allocator,
+        ratio,
+        text,
+        upload,
+        roles,
+        seed,
+        site,
+        stop,
+        resume,
+        status,
+        readout,
+        tuple(plots),
+        tuple(captions),
+        command,
+        recipe,
+    )
 
 
-def connect(page: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], strip: gr.HTML) -> None:
+def connect(
+    page: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], strip: gr.HTML
+) -> None:
     """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old."""
     turn = gr.State(0)
 
@@ -111,12 +164,25 @@ def connect(page: Squeeze, house: House, model: gr.State, make_recipe: Callable[
             recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
         except LowRankError as error:
             house.next_turn(request.session_hash)
-            return [*values(None, error_line(error.message, error.hint)), -1, gr.skip(), gr.skip(), gr.skip(),
-                    gr.skip(), gr.skip()]
+            return [
+                *values(None, error_line(error.message, error.hint)),
+                -1,
+                gr.skip(),
+                gr.skip(),
+                gr.skip(),
+                gr.skip(),
+                gr.skip(),
+            ]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
-        return [*values(shown, trouble), number, recipe.to_command(), recipe.to_yaml(),
-                gr.Dropdown(info=METHODS[recipe.method].line), gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
-                strip_value(house, recipe, request.session_hash, "idle")]
+        return [
+            *values(shown, trouble),
+            number,
+            recipe.to_command(),
+            recipe.to_yaml(),
+            gr.Dropdown(info=METHODS[recipe.method].line),
+            gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
+            strip_value(house, recipe, request.session_hash, "idle"),
+        ]
 
     def settle(name, method, allocator, ratio, text, upload, roles, seed, site, number, request: gr.Request):
         # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first

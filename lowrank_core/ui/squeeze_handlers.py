@@ -17,7 +17,7 @@ from ..study.planning import loss_curves, measuring_order
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
 from .house import House, Visit
-from .view import View, best_view
+from .view import View
 from .words import count, error_line, percent, size
 
 LABELS = {key: method.label for key, method in METHODS.items()}
@@ -47,7 +47,10 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
     """Plots E, F and G, their captions and the readout, from a plan and the points measured so far."""
     sites, recipe = view.body.sites, view.recipe
     keeps = np.array(CANDIDATES)
-    raw = {s.path: (keeps, np.array([float(view.spectra[s.path].predicted(rank_at(s, k))) for k in CANDIDATES])) for s in sites}
+    raw = {
+        s.path: (keeps, np.array([float(view.spectra[s.path].predicted(rank_at(s, k))) for k in CANDIDATES]))
+        for s in sites
+    }
     curves = loss_curves(view.spectra, points)
     share = {p: float(curves[p][r]) if r is not None else 0.0 for p, r in plan.ranks.items()}
     measured = sum(len(v) for v in points.values())
@@ -55,9 +58,13 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
         plots.sensitivity_curves(raw, points, sites, selected, 1 - recipe.ratio),
         plots.plan_map(plan, sites, share, selected),
         plots.tradeoff(predicted_curves(view), visit.measured, dense_point(view), LABELS),
-        (plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES)), plots.plan_caption(plan, sites),
-         plots.tradeoff_caption(len(visit.measured))),
-        readout(view, plan), status,
+        (
+            plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES)),
+            plots.plan_caption(plan, sites),
+            plots.tradeoff_caption(len(visit.measured)),
+        ),
+        readout(view, plan),
+        status,
     )
 
 
@@ -77,7 +84,13 @@ def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
             if not spectra:
                 continue
             parameters = view.recipe.parameters if method == view.recipe.method else {}
-            base = Recipe(model=view.recipe.model, text=view.recipe.text, method=method, parameters=parameters, allocator=view.recipe.allocator)
+            base = Recipe(
+                model=view.recipe.model,
+                text=view.recipe.text,
+                method=method,
+                parameters=parameters,
+                allocator=view.recipe.allocator,
+            )
             row = []
             for ratio in GRID:
                 other = View(base.model_copy(update={"ratio": ratio}), view.study)
@@ -118,12 +131,20 @@ def preview(house: House, recipe: Recipe, session: str, selected: str | None) ->
         points = view.points
         plan = view.plan(points)
         visit.recipe, visit.plan = recipe, plan
-        return draw(view, visit, plan, points, selected, "Predicted from spectra. Measuring starts when the slider rests."), "", turn
+        return (
+            draw(
+                view, visit, plan, points, selected, "Predicted from spectra. Measuring starts when the slider rests."
+            ),
+            "",
+            turn,
+        )
     except LowRankError as error:
         return None, error_line(error.message, error.hint), turn
 
 
-def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str | None) -> Generator[tuple[Shown | None, str], None, None]:
+def settle(
+    house: House, recipe: Recipe, session: str, turn: int, selected: str | None
+) -> Generator[tuple[Shown | None, str], None, None]:
     """After a rest: what is missing is computed, points are measured one by one, the plan and its perplexity follow.
 
     Ends as soon as a newer turn begins; what was measured is stored.
@@ -159,7 +180,7 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
     order = [(p, k) for p, k in measuring_order(view.body.sites, recipe, view.spectra) if k not in points.get(p, {})]
     near = len(order) - (len(CANDIDATES) - 1) * len(view.body.sites)
     fresh, began, last = 0, time.monotonic(), 0.0
-    for part in (order[: max(near, 0)], order[max(near, 0):]):
+    for part in (order[: max(near, 0)], order[max(near, 0) :]):
         if not part:
             continue
         for progress in house.steps(bench.measure(recipe.method, parameters, part), session, turn):
@@ -171,9 +192,19 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
                 last = time.monotonic()
                 plan = visit.plan = view.plan(points)
                 left = (last - began) / fresh * (len(order) - fresh)
-                yield draw(view, visit, plan, points, selected, (
-                    f"Measuring: {fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
-                )), ""
+                yield (
+                    draw(
+                        view,
+                        visit,
+                        plan,
+                        points,
+                        selected,
+                        (
+                            f"Measuring: {fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
+                        ),
+                    ),
+                    "",
+                )
         if visit.turn != turn:
             return
         yield from judged(house, view, bench, points, session, turn, selected)
@@ -188,10 +219,20 @@ def judged(house: House, view: View, bench, points, session: str, turn: int, sel
     found = yield from judge(house, view, bench, plan, session, turn)
     if found:
         dense, now = found
-        yield draw(view, visit, plan, points, selected, (
-            f"Measured: perplexity **{now.perplexity:.3f}**, dense {dense.perplexity:.3f} "
-            f"({now.nll - dense.nll:+.4f} nats per token). *{now.setting}*"
-        )), ""
+        yield (
+            draw(
+                view,
+                visit,
+                plan,
+                points,
+                selected,
+                (
+                    f"Measured: perplexity **{now.perplexity:.3f}**, dense {dense.perplexity:.3f} "
+                    f"({now.nll - dense.nll:+.4f} nats per token). *{now.setting}*"
+                ),
+            ),
+            "",
+        )
 
 
 def judge(house: House, view: View, bench, plan: Plan, session: str, turn: int):
@@ -217,10 +258,16 @@ def judge(house: House, view: View, bench, plan: Plan, session: str, turn: int):
     dense, now = results
     for m in visit.measured:
         m["now"] = False
-    visit.measured.append({
-        "method": recipe.method, "ratio": plan.ratio(view.body.sites), "bytes": view.bytes_of(plan), "perplexity": now.perplexity,
-        "label": f"{LABELS[recipe.method]}, {recipe.allocator}, ratio {recipe.ratio:g}; {now.setting}", "now": True,
-    })
+    visit.measured.append(
+        {
+            "method": recipe.method,
+            "ratio": plan.ratio(view.body.sites),
+            "bytes": view.bytes_of(plan),
+            "perplexity": now.perplexity,
+            "label": f"{LABELS[recipe.method]}, {recipe.allocator}, ratio {recipe.ratio:g}; {now.setting}",
+            "now": True,
+        }
+    )
     return dense, now
 
 

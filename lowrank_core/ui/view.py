@@ -50,7 +50,9 @@ class View:
 
     def site_spectra(self, path: str) -> list[Spectrum]:
         """One site's spectra under every method that has one."""
-        found = (self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in METHODS)
+        found = (
+            self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in METHODS
+        )
         return [s for s in found if s is not None]
 
     @property

@@ -28,7 +28,9 @@ def test_plan(client, allocator, ratio):
     assert ratio <= found["ratio_achieved"] <= ratio + 0.005 and found["predicted_nll"] > 0
 
 
-@pytest.mark.parametrize("arguments", [("nope", "uniform", 0.3), ("svd", "nope", 0.3), ("svd", "uniform", 0), ("svd", "uniform", -1)])
+@pytest.mark.parametrize(
+    "arguments", [("nope", "uniform", 0.3), ("svd", "nope", 0.3), ("svd", "uniform", 0), ("svd", "uniform", -1)]
+)
 def test_bad_values_are_said(client, arguments):
     with pytest.raises(Exception, match="Choose one of|Give the share"):
         client.predict(*arguments, api_name="/plan")

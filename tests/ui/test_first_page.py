@@ -27,7 +27,9 @@ def test_bundled_study_is_complete(house):
     assert view.ready, "assets/study does not fit the bundled model, text or code versions: rebuild it"
     for method in METHODS:
         assert len(view.spectra_of(method)) == len(view.body.sites)
-    assert sum(map(len, view.points.values())) == 9 * len(view.body.sites), "the default method's table is measured in full"
+    assert sum(map(len, view.points.values())) == 9 * len(view.body.sites), (
+        "the default method's table is measured in full"
+    )
 
 
 def test_the_sentence_says_what_the_data_say(house):
