@@ -99,3 +99,10 @@ def load_model(name: str | Path, device: str | None = None, dtype: str | None = 
         ) from error
     model = model.to(target).eval().requires_grad_(False)
     return LoadedModel(folder, model, tokenizer, anatomy(model))
+
+
+def load_compressed(folder: str | Path, device: str | None = None, dtype: str | None = None) -> LoadedModel:
+    """The compressed model in a folder that `save` wrote; BadValue where the folder holds an ordinary model."""
+    if locate(folder).compressed is None:
+        raise BadValue(f"The model in {str(folder)!r} is not compressed.", "Load it with load_model.")
+    return load_model(folder, device, dtype)

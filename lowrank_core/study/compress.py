@@ -13,6 +13,7 @@ from torch import nn
 from ..allocation import ALLOCATORS
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
+from ..errors import ModelUnsupported
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, job
 from ..methods import METHODS
@@ -104,8 +105,10 @@ def open_workbench(
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
 ) -> Workbench:
-    """The Workbench of a recipe's model and text, loading the model unless it is given."""
+    """The Workbench of a recipe's model and text, loading the model unless it is given; ModelUnsupported for our own folders."""
     loaded = loaded or load_model(recipe.model, device, dtype)
+    if loaded.folder.compressed is not None:
+        raise ModelUnsupported(f"{loaded.name!r} is already compressed.", "Take the dense model it was made from.")
     study = open_study(
         recipe.model_copy(update={"window": recipe.window or loaded.window}),
         store or open_store(),

@@ -12,8 +12,7 @@ import gradio as gr  # noqa: E402
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import Recipe, recipe_of  # noqa: E402
-from . import api, chat, see, squeeze  # noqa: E402
-from . import squeeze_handlers as handlers  # noqa: E402
+from . import api, chat, drawing, see, squeeze  # noqa: E402
 from .house import House  # noqa: E402
 from .words import error_line  # noqa: E402
 
@@ -27,13 +26,13 @@ def build(house: House | None = None) -> gr.Blocks:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
     plan = view.plan(points)
-    first = handlers.draw(
-        view, house.visit("first"), plan, points, None, "Drag the ratio: curves follow at once, measurements after."
-    )
+    visit = house.visit("first")
+    status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
+    first = drawing.draw(view, visit, plan, points, None, status)
 
     with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True) as page:
         model = gr.State(recipe.model)
-        strip = gr.HTML(handlers.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
+        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         with gr.Accordion("Load model", open=False), gr.Row():
             name = gr.Textbox(
                 recipe.model, label="`demo`, or a folder with a transformers model", elem_id="model-name", scale=4
@@ -91,7 +90,7 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
                 return
             visit = house.visit(session)
             visit.recipe, visit.plan, visit.measured = recipe, view.plan(view.points), []
-            shown = handlers.draw(view, visit, visit.plan, view.points, None, "Drag the ratio.")
+            shown = drawing.draw(view, visit, visit.plan, view.points, None, "Drag the ratio.")
             yield [
                 "",
                 recipe.model,

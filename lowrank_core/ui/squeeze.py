@@ -13,9 +13,9 @@ from ..errors import LowRankError
 from ..methods import METHODS
 from ..study.recipe import Recipe
 from . import squeeze_handlers as handlers
+from .drawing import Shown, header
 from .house import House
 from .see_handlers import site_choices
-from .squeeze_handlers import Shown
 from .words import error_line
 
 DEFAULTS = Recipe()
@@ -223,4 +223,4 @@ def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
     """The header strip for a session."""
     visit = house.visit(session)
     view = house.view(recipe)
-    return handlers.header(view, visit.plan, visit.recipe or recipe, status, house.memory_line())
+    return header(view, visit.plan, visit.recipe or recipe, status, house.memory_line())

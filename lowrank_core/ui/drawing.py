@@ -1,0 +1,174 @@
+"""The right side of the Squeeze page from stored values: plots E, F, G, the readout, the header strip (no model run)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import plots
+from ..calibration.texts import read_text
+from ..methods import METHODS
+from ..settings import CANDIDATES, EVALUATION_WINDOWS
+from ..study.planning import loss_curves
+from ..study.recipe import Recipe
+from ..types import Measurement, Plan, rank_at
+from .house import Visit
+from .view import View
+from .words import count, percent, size
+
+LABELS = {key: method.label for key, method in METHODS.items()}
+GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One state of the page's right side."""
+
+    sensitivity: object
+    plan: object
+    tradeoff: object
+    captions: tuple[str, str, str]
+    readout: str
+    status: str
+
+
+def held_out(recipe: Recipe) -> str:
+    """The name of the text a plan is judged on."""
+    return "demo-test" if recipe.text == "demo" else recipe.text
+
+
+def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, status: str) -> Shown:
+    """Plots E, F and G, their captions and the readout, from a plan and the points measured so far."""
+    sites, recipe = view.body.sites, view.recipe
+    keeps = np.array(CANDIDATES)
+    raw = {
+        s.path: (keeps, np.array([float(view.spectra[s.path].predicted(rank_at(s, k))) for k in CANDIDATES]))
+        for s in sites
+    }
+    curves = loss_curves(view.spectra, points)
+    share = {p: float(curves[p][r]) if r is not None else 0.0 for p, r in plan.ranks.items()}
+    measured = sum(len(v) for v in points.values())
+    return Shown(
+        plots.sensitivity_curves(raw, points, sites, selected, 1 - recipe.ratio),
+        plots.plan_map(plan, sites, share, selected),
+        plots.tradeoff(predicted_curves(view), visit.measured, dense_point(view), LABELS),
+        (
+            plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES)),
+            plots.plan_caption(plan, sites),
+            plots.tradeoff_caption(len(visit.measured)),
+        ),
+        readout(view, plan),
+        status,
+    )
+
+
+_CURVES: dict[tuple, dict] = {}
+
+
+def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
+    """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone."""
+    dense = view.study.evaluation(
+        None, {}, {}, read_text(held_out(view.recipe)), EVALUATION_WINDOWS, view.study.source.window
+    )
+    key = (view.study.source, view.recipe.allocator, tuple(sorted(view.recipe.parameters.items())), dense and dense.nll)
+    if dense is None:
+        return {}
+    if key not in _CURVES:
+        found = {}
+        for method in METHODS:
+            spectra = view.spectra_of(method)
+            if not spectra:
+                continue
+            parameters = view.recipe.parameters if method == view.recipe.method else {}
+            base = Recipe(
+                model=view.recipe.model,
+                text=view.recipe.text,
+                method=method,
+                parameters=parameters,
+                allocator=view.recipe.allocator,
+            )
+            row = []
+            for ratio in GRID:
+                other = View(base.model_copy(update={"ratio": ratio}), view.study)
+                other.__dict__.update(body=view.body, spectra=spectra)
+                plan = other.plan({})
+                row.append((other.bytes_of(plan), float(np.exp(dense.nll + other.predicted(plan)))))
+            found[method] = row
+        _CURVES[key] = found
+    return _CURVES[key]
+
+
+def dense_point(view: View) -> tuple[float, float] | None:
+    """(bytes, perplexity) of the dense model, once measured."""
+    dense = view.study.evaluation(
+        None, {}, {}, read_text(held_out(view.recipe)), EVALUATION_WINDOWS, view.study.source.window
+    )
+    return dense and (view.body.parameters * view.body.element_size, dense.perplexity)
+
+
+def readout(view: View, plan: Plan) -> str:
+    """The plan in one line: what goes, what stays, what is predicted."""
+    body = view.body
+    dense = sum(1 for r in plan.ranks.values() if r is None)
+    whole = body.parameters * body.element_size
+    return (
+        f"Removes **{percent(plan.ratio(body.sites))}** of the layers' parameters; whole model {size(view.bytes_of(plan))} of "
+        f"{size(whole)} ({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(body.sites)} layers stay dense. "
+        f"Predicted: **+{view.predicted(plan):.3f}** nats per token."
+    )
+
+
+def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
+    """Keep a plan's measured perplexity as the present solid point of the trade-off."""
+    recipe = view.recipe
+    label = f"{LABELS[recipe.method]}, {recipe.allocator}, ratio {recipe.ratio:g}; {now.setting}"
+    for m in visit.measured:
+        m["now"] = False
+    visit.measured[:] = [m for m in visit.measured if m["label"] != label]
+    visit.measured.append(
+        {
+            "method": recipe.method,
+            "ratio": plan.ratio(view.body.sites),
+            "bytes": view.bytes_of(plan),
+            "perplexity": now.perplexity,
+            "label": label,
+            "now": True,
+        }
+    )
+
+
+def recall(view: View, visit: Visit, plan: Plan) -> str:
+    """The status of a plan that was measured before, remembered as the present point; empty for any other."""
+    recipe, text, window = view.recipe, read_text(held_out(view.recipe)), view.study.source.window
+    dense = view.study.evaluation(None, {}, {}, text, EVALUATION_WINDOWS, window)
+    parameters = METHODS[recipe.method].settle(recipe.parameters)
+    now = view.study.evaluation(recipe.method, parameters, dict(plan.ranks), text, EVALUATION_WINDOWS, window)
+    if dense is None or now is None:
+        return ""
+    remember(view, visit, plan, now)
+    return measured_line(dense, now)
+
+
+def measured_line(dense: Measurement, now: Measurement) -> str:
+    """A measured perplexity beside the dense one, with its setting."""
+    return (
+        f"Measured: perplexity **{now.perplexity:.3f}**, dense {dense.perplexity:.3f} "
+        f"({now.nll - dense.nll:+.4f} nats per token). *{now.setting}*"
+    )
+
+
+def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, memory: str = "") -> str:
+    """The strip's HTML: what is loaded, what it weighs, what it became, what runs."""
+    if view is None or view.body is None:
+        return f"<span>{recipe.model}</span><span>{status}</span>"
+    body, source = view.body, view.study.source
+    now = ""
+    if plan is not None:
+        kept = body.parameters - body.site_parameters + plan.kept(body.sites)
+        now = f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(body.sites))} · {count(kept)} · {size(view.bytes_of(plan))}</span>"
+    return (
+        f"<span><b>{view.study.folder.path.name if recipe.model != 'demo' else 'demo'}</b> @ {source.model[:7]} · {source.dtype} · "
+        f"{source.device}</span><span>dense {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>{now}"
+        f"{memory}<span>{status}</span>"
+    )
