@@ -56,6 +56,10 @@ def build(house: House | None = None) -> gr.Blocks:
             house.leave(request.session_hash)
 
         page.unload(leave)
+        def arrive():
+            house.warm_up()
+
+        page.load(arrive, None, None, queue=False, show_progress="hidden", api_visibility="private")
     return page
 
 
@@ -123,7 +127,6 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True,
         footer_links=[],
         show_error=True,
     )
-    house.warm_up()
     if block:
         page.block_thread()
     return url

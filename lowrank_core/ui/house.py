@@ -1,12 +1,13 @@
 """What all visitors share: the store, the loaded models, the device; and what each of them has under way.
 
-torch is imported by the first call that needs a model, or by `warm_up` behind the served page.
+torch is imported by the first call that needs a model, or by `warm_up` behind the opened page.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class House:
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
         self._visits: dict[str, Visit] = {}
+        self._warm = False
 
     # --- visitors ---------------------------------------------------------------------------------------------
 
@@ -80,18 +82,22 @@ class House:
 
     # --- models -----------------------------------------------------------------------------------------------
 
-    def warm_up(self) -> threading.Thread:
-        """Import torch, load the bundled model and run it once in the background, while the first page is looked at."""
+    def warm_up(self, delay: float = 2.0) -> None:
+        """Import torch, load the bundled model and run it once, behind a page that has just been opened: only the
+        first call does anything, and it waits `delay` seconds so that the page is drawn first."""
+        with self._loading:
+            first, self._warm = not self._warm, True
+        if not first:
+            return
 
         def work() -> None:
+            time.sleep(delay)
             bench = self.bench(Recipe())
             for job in (bench.calibrate(), bench.probe()):
                 for _ in self.steps(job, "warm-up", 0):
                     pass
 
-        thread = threading.Thread(target=work, daemon=True, name="warm-up")
-        thread.start()
-        return thread
+        threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
         """A loaded model, the last few of which are kept; raises what `load_model` raises and keeps the others."""
