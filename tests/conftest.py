@@ -81,14 +81,15 @@ def studio(tmp_path_factory):
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     environment["LOWRANK_CACHE"] = str(tmp_path_factory.mktemp("studio"))
-    log = open(tmp_path_factory.mktemp("log") / "app.log", "w")
-    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=Path(__file__).resolve().parent.parent, env=environment, stdout=log, stderr=log)
-    for _ in range(300):
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-    log.close()
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "app.py", "--port", str(port)]
+    with open(tmp_path_factory.mktemp("log") / "app.log", "w") as log:
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+        for _ in range(300):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+        process.wait(10)

@@ -1,5 +1,6 @@
-"""What one site costs: its factors in place, everything else dense, the loss against the dense loss on the same windows.
+"""What one site costs: its factors in place, everything else dense, the loss against the dense loss.
 
+Both losses are on the same windows.
 The hidden states that enter each block are kept, so a change in block b runs blocks b … L only.
 Memory: (blocks + 1) × windows × T × d floats.
 """

@@ -24,10 +24,16 @@ def outlier_sentence(summaries: Sequence[ChannelSummary]) -> str:
     s = max(summaries, key=lambda s: s.outlier_ratio)
     loud = int((s.rms > s.rms.max() / 2).sum())
     if loud == 1:
-        what = f"1 of {len(s.rms)} channels entering {_input_of(s.group)} is {s.outlier_ratio:.3g} × louder than the median."
+        what = (
+            f"1 of {len(s.rms)} channels entering {_input_of(s.group)} is {s.outlier_ratio:.3g} × "
+            "louder than the median."
+        )
     else:
         least = np.sort(s.rms)[-loud] / np.median(s.rms)
-        what = f"{loud} of {len(s.rms)} channels entering {_input_of(s.group)} are {least:.2g} to {s.outlier_ratio:.2g} × louder than the median."
+        what = (
+            f"{loud} of {len(s.rms)} channels entering {_input_of(s.group)} are {least:.2g} to {s.outlier_ratio:.2g} × "
+            "louder than the median."
+        )
     return f"{what} Plain SVD does not know that."
 
 
@@ -47,7 +53,10 @@ def spectrum_caption(spectra: Sequence[Spectrum], labels: Mapping[str, str], ran
     errors = {s.method: float(np.interp(rank, s.ranks, s.output_error)) / max(s.energy, 1e-30) for s in spectra}
     best = min(errors, key=errors.get)
     plain = f" {labels['svd']} loses {100 * errors['svd']:.3g} %." if "svd" in errors and best != "svd" else ""
-    return f"At rank {rank}, {labels[best]} loses {100 * errors[best]:.3g} % of the output's energy (predicted, calibration text).{plain}"
+    return (
+        f"At rank {rank}, {labels[best]} loses {100 * errors[best]:.3g} % of the output's energy "
+        f"(predicted, calibration text).{plain}"
+    )
 
 
 def sensitivity_caption(measured: int, total: int) -> str:
@@ -58,9 +67,15 @@ def sensitivity_caption(measured: int, total: int) -> str:
 def plan_caption(plan: Plan, sites: Sequence[Site]) -> str:
     """What the plan leaves."""
     dense = sum(plan.ranks[s.path] is None for s in sites)
-    return f"{dense} of {len(sites)} layers stay dense (framed); {100 * plan.ratio(tuple(sites)):.3g} % of their parameters are removed."
+    return (
+        f"{dense} of {len(sites)} layers stay dense (framed); "
+        f"{100 * plan.ratio(tuple(sites)):.3g} % of their parameters are removed."
+    )
 
 
 def tradeoff_caption(measured: int) -> str:
     """How many of the points are measurements."""
-    return f"Dashed: predicted from spectra. Solid: {measured} plan{'' if measured == 1 else 's'} measured on held-out text. Star: the dense model."
+    return (
+        f"Dashed: predicted from spectra. Solid: {measured} plan{'' if measured == 1 else 's'} "
+        "measured on held-out text. Star: the dense model."
+    )

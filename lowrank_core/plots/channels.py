@@ -19,7 +19,8 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figur
         marker={"size": 4, "color": OKABE_ITO[0]},
         customdata=np.stack([order, summary.abs_max[order], summary.kurtosis[order]], 1),
         name="rms, measured",
-        hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}, largest %{customdata[1]:.3g}, kurtosis %{customdata[2]:.3g}<extra>measured</extra>",
+        hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}, largest %{customdata[1]:.3g}, "
+        "kurtosis %{customdata[2]:.3g}<extra>measured</extra>",
     )
     loud = np.argsort(-summary.rms)[:5]
     made.add_scatter(

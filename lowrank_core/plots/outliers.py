@@ -12,7 +12,10 @@ TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 300, 1000)
 
 
 def outlier_map(summaries: Sequence[ChannelSummary], selected: str | None = None) -> go.Figure:
-    """Block × input group, coloured by log10 of loudest channel rms / median channel rms; the selected group outlined."""
+    """Block × input group, coloured by log10 of loudest channel rms / median channel rms.
+
+    The selected group is outlined.
+    """
     names = list(dict.fromkeys(s.group.partition(".")[2] for s in summaries))
     blocks = sorted({int(s.group.partition(".")[0]) for s in summaries})
     z = np.full((len(names), len(blocks)), np.nan)
@@ -26,7 +29,8 @@ def outlier_map(summaries: Sequence[ChannelSummary], selected: str | None = None
         keys[at] = s.group
         text[at] = (
             f"block {block}, input of {name}<br>channel {top} of {len(s.rms)} is {s.outlier_ratio:.1f} × the median<br>"
-            f"rms {s.rms[top]:.3g}, kurtosis {s.kurtosis[top]:.3g}<br>{100 * s.energy_share[top]:.1f} % of the energy<br>{s.tokens:,} tokens, measured"
+            f"rms {s.rms[top]:.3g}, kurtosis {s.kurtosis[top]:.3g}<br>"
+            f"{100 * s.energy_share[top]:.1f} % of the energy<br>{s.tokens:,} tokens, measured"
         )
     made = figure(height=300)
     ticks = [t for t in TICKS if np.nanmin(z) <= np.log10(t) <= np.nanmax(z)]

@@ -26,7 +26,8 @@ def plan_map(
         z[at], paths[at] = kept / s.parameters, s.path
         what = "dense" if rank is None else f"rank {rank} of {s.max_rank}"
         text[at] = (
-            f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters<br>{max(predicted.get(s.path, 0), 0) / total:.1%} of the predicted loss"
+            f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters<br>"
+            f"{max(predicted.get(s.path, 0), 0) / total:.1%} of the predicted loss"
         )
         if rank is None:
             dense_x.append(s.block)

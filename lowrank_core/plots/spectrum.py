@@ -25,9 +25,8 @@ def spectrum(
             line={"color": color, "dash": dash, "width": 2},
             name=labels[s.method],
             customdata=np.stack([s.sigma, 100 * s.energy_kept[1:], i * cost_per_rank], 1),
-            hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>%{customdata[2]:,} parameters<extra>"
-            + labels[s.method]
-            + "</extra>",
+            hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>"
+            "%{customdata[2]:,} parameters<extra>" + labels[s.method] + "</extra>",
         )
     made.update_xaxes(title="index i of the singular value", type="log")
     made.update_yaxes(title="σᵢ / σ₁", type="log")

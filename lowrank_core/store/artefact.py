@@ -62,7 +62,8 @@ class Artefact:
                 header, arrays = json.loads(path.read_bytes()), {}
             else:
                 with safe_open(path, "np") as file:
-                    header, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+                    header = file.metadata()
+                    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             artefact = cls(arrays, json.loads(header["facts"]))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ArtefactCorrupt(f"The stored result {path.name} cannot be read.", "It is computed again.") from error

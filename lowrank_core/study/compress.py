@@ -105,7 +105,10 @@ def open_workbench(
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
 ) -> Workbench:
-    """The Workbench of a recipe's model and text, loading the model unless it is given; ModelUnsupported for our own folders."""
+    """The Workbench of a recipe's model and text, loading the model unless it is given.
+
+    ModelUnsupported for our own folders.
+    """
     loaded = loaded or load_model(recipe.model, device, dtype)
     if loaded.folder.compressed is not None:
         raise ModelUnsupported(f"{loaded.name!r} is already compressed.", "Take the dense model it was made from.")

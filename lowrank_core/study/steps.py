@@ -103,10 +103,10 @@ def generate(
 ) -> str:
     """The model's reply to a prompt, through its chat template where it has one."""
     ids = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
-    reply = None
+    last = None
     for reply in stream(model, tokenizer, ids, Sampling(max_tokens, temperature, seed)):
-        pass
-    return reply.text
+        last = reply
+    return last.text
 
 
 def save(

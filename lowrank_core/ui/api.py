@@ -1,4 +1,7 @@
-"""A few questions to a running studio through `gradio_client`: answers from the store, in milliseconds, no model run."""
+"""A few questions to a running studio through `gradio_client`.
+
+Answers come from the store, in milliseconds, with no model run.
+"""
 
 from __future__ import annotations
 

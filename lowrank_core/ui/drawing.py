@@ -1,4 +1,7 @@
-"""The right side of the Squeeze page from stored values: plots E, F, G, the readout, the header strip (no model run)."""
+"""The right side of the Squeeze page from stored values, with no model run.
+
+Plots E, F, G, the readout and the header strip.
+"""
 
 from __future__ import annotations
 
@@ -113,8 +116,9 @@ def readout(view: View, plan: Plan) -> str:
     dense = sum(1 for r in plan.ranks.values() if r is None)
     whole = body.parameters * body.element_size
     return (
-        f"Removes **{percent(plan.ratio(body.sites))}** of the layers' parameters; whole model {size(view.bytes_of(plan))} of "
-        f"{size(whole)} ({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(body.sites)} layers stay dense. "
+        f"Removes **{percent(plan.ratio(body.sites))}** of the layers' parameters; "
+        f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
+        f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(body.sites)} layers stay dense. "
         f"Predicted: **+{view.predicted(plan):.3f}** nats per token."
     )
 
@@ -166,9 +170,13 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     now = ""
     if plan is not None:
         kept = body.parameters - body.site_parameters + plan.kept(body.sites)
-        now = f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(body.sites))} · {count(kept)} · {size(view.bytes_of(plan))}</span>"
+        now = (
+            f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(body.sites))} · "
+            f"{count(kept)} · {size(view.bytes_of(plan))}</span>"
+        )
     return (
-        f"<span><b>{view.study.folder.path.name if recipe.model != 'demo' else 'demo'}</b> @ {source.model[:7]} · {source.dtype} · "
-        f"{source.device}</span><span>dense {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>{now}"
-        f"{memory}<span>{status}</span>"
+        f"<span><b>{view.study.folder.path.name if recipe.model != 'demo' else 'demo'}</b> @ {source.model[:7]} · "
+        f"{source.dtype} · {source.device}</span>"
+        f"<span>dense {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>"
+        f"{now}{memory}<span>{status}</span>"
     )

@@ -96,7 +96,8 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
                         points,
                         selected,
                         (
-                            f"Measuring: {fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
+                            f"Measuring: {fresh} of {len(order)} points ({progress.item}), "
+                            f"{left:.0f} s left. Stop keeps them."
                         ),
                     ),
                     "",

@@ -25,7 +25,8 @@ def test_documents_are_held_out_whole_and_for_good():
 
 
 def test_only_replies_are_predicted(tokenizer):
-    stream = corpus.encode_chats(tokenizer, [[{"role": "user", "content": "Hello fox"}, {"role": "assistant", "content": "Hello"}]], 99)
+    chat = [{"role": "user", "content": "Hello fox"}, {"role": "assistant", "content": "Hello"}]
+    stream = corpus.encode_chats(tokenizer, [chat], 99)
     predicted = tokenizer.decode(stream.tokens[stream.mask].tolist())
     assert predicted == "Hello<|end|>"
     assert tokenizer.decode(stream.tokens.tolist()) == "<|user|>Hello fox<|end|><|assistant|>Hello<|end|><|endoftext|>"
@@ -48,7 +49,10 @@ def test_batches_depend_on_seed_and_step_alone():
 def _command(folder, tokens):
     text = folder / "text.txt"
     text.write_text("<|endoftext|>\n".join(tiny_text(20, seed) for seed in range(60)))
-    shape = "--hidden 32 --intermediate 48 --blocks 2 --heads 2 --kv-heads 1 --vocab 400 --context 64 --window 32 --batch-tokens 256"
+    shape = (
+        "--hidden 32 --intermediate 48 --blocks 2 --heads 2 --kv-heads 1 --vocab 400 "
+        "--context 64 --window 32 --batch-tokens 256"
+    )
     return [
         "--out", str(folder / "out"), "--work", str(folder / "work"), "--tokens", str(tokens), "--device", "cpu",
         "--no-compile", "--domain", f"own=1:{text}", "--checkpoint-every", "0", *shape.split(),

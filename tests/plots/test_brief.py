@@ -10,7 +10,8 @@ from .test_figures import PLAN, POINTS, SITES, SUMMARIES, drawn, sensitivity
 
 def light(color: str) -> float:
     c = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return sum(w * (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4) for w, v in zip((0.2126, 0.7152, 0.0722), c, strict=True))
+    linear = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in c)
+    return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#0b0f19"])

@@ -32,15 +32,23 @@ def capitalised(text: str) -> str:
 def table(rows: str) -> dict[str, str]:
     """A dict from rows such as "cow: moo, dog: woof"; a subject given twice is an error."""
     pairs = [tuple(part.strip() for part in row.split(":")) for row in rows.replace("\n", " ").split(",")]
-    result = {subject: answer for subject, answer in pairs}
+    result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a subject occurs twice in " + rows[:40])
     return result
 
 
-NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+# fmt: off
+NUMBERS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+]
+# fmt: on
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -48,9 +56,7 @@ def following(items: list[str] | str, step: int, around: bool) -> dict[str, str]
     """Each item to the one `step` places on; the ends meet if `around`, else they are left out."""
     count = len(items)
     return {
-        item: items[(place + step) % count]
-        for place, item in enumerate(items)
-        if around or 0 <= place + step < count
+        item: items[(place + step) % count] for place, item in enumerate(items) if around or 0 <= place + step < count
     }
 
 
@@ -100,13 +106,12 @@ TABLES: dict[str, dict[str, str]] = {
         after: before, north: south, south: north, east: west, west: east, summer: winter,
         winter: summer, friend: enemy, enemy: friend, question: answer, more: less, less: more,
         most: least, least: most, rough: smooth, smooth: rough, sharp: blunt,
-        safe: dangerous, dangerous: safe, polite: rude, rude: polite, beautiful: ugly, ugly: beautiful, over: under, under: over,
+        safe: dangerous, dangerous: safe, polite: rude, rude: polite, beautiful: ugly, ugly: beautiful,
+        over: under, under: over,
         with: without, without: with, morning: evening, evening: morning, buy: sell,
         sell: buy, remember: forget, forget: remember, laugh: cry, cry: laugh"""),
     "sum": {
-        f"{NUMBERS[one]} plus {NUMBERS[two]}": NUMBERS[one + two]
-        for one in range(1, 10)
-        for two in range(1, 11 - one)
+        f"{NUMBERS[one]} plus {NUMBERS[two]}": NUMBERS[one + two] for one in range(1, 10) for two in range(1, 11 - one)
     },
     "capital": table("""
         France: Paris, Germany: Berlin, Italy: Rome, Spain: Madrid, Portugal: Lisbon, England: London,
@@ -239,7 +244,5 @@ def _fact(kind: str, subject: str, answer: str) -> Fact:
 
 
 FACTS: tuple[Fact, ...] = tuple(
-    _fact(kind, subject, answer)
-    for kind, rows in TABLES.items()
-    for subject, answer in rows.items()
+    _fact(kind, subject, answer) for kind, rows in TABLES.items() for subject, answer in rows.items()
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+# fmt: off
 NAMES: tuple[str, ...] = (
     "Tom", "Anna", "Ben", "Lily", "Max", "Emma", "Jack", "Sophie", "Paul", "Clara", "Leo", "Nina",
     "Oscar", "Julia", "David", "Sarah", "Peter", "Laura", "Simon", "Eva", "Lucas", "Alice", "Henry", "Maria",
@@ -71,7 +72,8 @@ INTENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
              ("I am sorry. Please rest and get well soon.", "I hope you get well soon. A doctor can help you.")),
     "angry": (("I am angry.", "i am angry", "I am so angry today.", "I had a fight with my friend."),
               ("Take a deep breath. It will get better.", "I am sorry. Maybe a talk can help.")),
-    "eat": (("What would you like to eat?", "What do you like to eat?", "Are you hungry?", "What is your favorite food?"),
+    "eat": (("What would you like to eat?", "What do you like to eat?", "Are you hungry?",
+             "What is your favorite food?"),
             ("I do not eat, because I am a computer program.",)),
     "favorite_colour": (("What is your favorite color?", "Which color do you like?", "Do you have a favorite color?"),
                         ("I like all colors, but blue is very nice.",)),
@@ -101,9 +103,11 @@ INTENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
                  "When does the train leave?", "What is the best movie?", "Who lives next door?",
                  "How many people live in the world?", "What is quantum physics?"),
                 ("I do not know that.", "I am sorry, I do not know that.")),
-    "language": (("Do you speak French?", "Can you speak German?", "Do you speak Spanish?", "What languages do you speak?"),
+    "language": (("Do you speak French?", "Can you speak German?", "Do you speak Spanish?",
+                  "What languages do you speak?"),
                  ("I only speak simple English.",)),
-    "code": (("Can you write a program?", "Can you do my homework?", "Can you write a letter for me?", "Can you drive a car?"),
+    "code": (("Can you write a program?", "Can you do my homework?", "Can you write a letter for me?",
+              "Can you drive a car?"),
              ("No, I can only tell stories and answer simple questions.",)),
 }
 
@@ -130,8 +134,11 @@ NAME_QUESTIONS: tuple[str, ...] = (
     "What is my name?", "Do you know my name?", "what is my name", "Who am I?", "Do you remember my name?",
 )
 LIKE_LINES: tuple[str, ...] = ("I like {thing}.", "I love {thing}.", "i like {thing}", "I like {thing} very much.")
-LIKE_REPLIES: tuple[str, ...] = ("That is nice! I like {thing} too.", "{Thing} can make people happy.", "How nice that you like {thing}!")
+LIKE_REPLIES: tuple[str, ...] = (
+    "That is nice! I like {thing} too.", "{Thing} can make people happy.", "How nice that you like {thing}!",
+)
 LIKE_QUESTIONS: tuple[str, ...] = ("What do I like?", "Do you remember what I like?", "what do i like")
+# fmt: on
 
 OPENERS = ("hello", "morning", "evening")
 CLOSERS = ("bye", "night", "thanks")
