@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from ..errors import ModelUnsupported
 from ..jobs import Job, Progress
 from ..models.blocks import BlockRunner
 from ..models.loading import LoadedModel
@@ -43,6 +44,8 @@ def collect(loaded: LoadedModel, windows: Tensor, on_group: OnGroup, done: froze
                 hidden[i] = runner.step(index, hidden[i], ids)
             yield Progress("statistics", index * len(batches) + i + 1, (last + 1) * len(batches), f"block {index}")
         for key in groups:
+            if key not in shown:
+                raise ModelUnsupported(f"Nothing passes through {key}.", "Its layers are not used when the model runs.")
             on_group(key, moments[key], shown[key])
 
 
@@ -60,7 +63,7 @@ def _watching(
         def hook(module, args):
             x = args[0]
             if key not in shown:
-                shown[key] = TokenMap(x[0, : len(tokens)].abs().float(), tokens)
+                shown[key] = TokenMap(x.flatten(0, -2)[: len(tokens)].abs().float(), tokens)
             moments[key].add(x, key)
 
         return hook

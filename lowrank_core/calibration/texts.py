@@ -45,6 +45,11 @@ class Text:
     content: str
     digest: str
 
+    @property
+    def label(self) -> str:
+        """The name without folders: what captions and stored settings say, so that no path leaves this machine."""
+        return Path(self.name).name
+
 
 def read_text(name: str | Path) -> Text:
     """The Text behind a name of TEXTS or a path; TextNotFound, TextNotUtf8 or TextTooShort (empty) otherwise."""
@@ -59,12 +64,13 @@ def read_text(name: str | Path) -> Text:
 
 def text_of(raw: bytes, name: str) -> Text:
     """The Text in these bytes; TextNotUtf8 or TextTooShort otherwise."""
+    label = Path(name).name
     try:
         content = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise TextNotUtf8(
-            f"{name!r} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8, or choose another file."
+            f"{label!r} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8, or choose another file."
         ) from None
     if not content.strip():
-        raise TextTooShort(f"{name!r} is empty.", "Give a text of at least one window of tokens.")
+        raise TextTooShort(f"{label!r} is empty.", "Give a text of at least one window of tokens.")
     return Text(name, content, hashlib.sha256(raw).hexdigest()[:16])

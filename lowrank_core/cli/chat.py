@@ -92,17 +92,11 @@ def _asked() -> str | None:
 
 def _ask(model: "LoadedModel", talk: Messages, sampling: "Sampling", show: Callable[["Reply"], None]) -> "Reply":
     """The finished reply to a talk, whose oldest turns are dropped where it outgrows the context."""
-    from ..generation.stream import prompt_ids, stream
+    from ..generation.stream import fitting_prompt, stream
 
-    ids, context = prompt_ids(model.tokenizer, talk), model.folder.context
-    while ids.shape[1] >= context and len(talk) > 1:
-        del talk[:2]
-        ids = prompt_ids(model.tokenizer, talk)
-    if ids.shape[1] >= context:
-        raise BadValue(
-            f"The prompt has {ids.shape[1]} tokens, {model.name!r} reads {context}.", "Ask something shorter."
-        )
-    for reply in stream(model.model, model.tokenizer, ids, sampling):
+    context = model.folder.context
+    ids = fitting_prompt(model.tokenizer, talk, context)
+    for reply in stream(model.model, model.tokenizer, ids, sampling, context):
         show(reply)
     return reply
 

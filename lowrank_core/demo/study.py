@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from ..allocation import ALLOCATORS
 from ..calibration.texts import read_text
 from ..jobs import Job, finish
 from ..methods import METHODS
 from ..models.loading import load_model
 from ..settings import BUNDLED_STUDY
 from ..store import Store
-from ..study.compress import compress, evaluate, open_workbench
+from ..study.compress import evaluate, open_workbench
 from ..study.planning import make_plan, measuring_order
 from ..study.recipe import Recipe
 
@@ -39,9 +40,11 @@ def build(methods: list[str], store: Store, relay) -> None:
         if method in methods:
             for point in relay(bench.measure(method, parameters, measuring_order(bench.body.sites, recipe, spectra))):
                 points.setdefault(point.path, {})[point.keep] = point
-        plan = make_plan(bench.body.sites, recipe, spectra, points)
         relay(evaluate.steps(bench, text))
-        relay(evaluate.steps(bench, text, compress(bench, recipe, plan), recipe, plan))
+        for allocator in ALLOCATORS if points else ():
+            asked = recipe.model_copy(update={"allocator": allocator})
+            plan = make_plan(bench.body.sites, asked, spectra, points)
+            relay(evaluate.steps(bench, text, None, asked, plan))
 
 
 def main(

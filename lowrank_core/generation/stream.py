@@ -9,6 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from ..errors import BadValue
+
+SPARE = 16  # tokens of the context that are kept free for a reply before old turns are dropped
+UNBOUNDED = 1 << 30  # families without a longest position
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -46,6 +51,24 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]
     return torch.tensor([ids or [tokenizer.eos_token_id or 0]])
 
 
+def fitting_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], context: int, raw: bool = False
+) -> Tensor:
+    """(1, T) the prompt with T < context: the oldest turns are left out where it outgrows the context, in tokens.
+
+    A system message stays. BadValue where the last message alone is too long.
+    """
+    head = [m for m in messages[:1] if m["role"] == "system"]
+    talk = messages[len(head) :]
+    ids = prompt_ids(tokenizer, head + talk, raw)
+    while ids.shape[1] >= context - SPARE and len(talk) > 1:
+        talk = talk[2:] if len(talk) > 2 else talk[1:]
+        ids = prompt_ids(tokenizer, head + talk, raw)
+    if ids.shape[1] >= context:
+        raise BadValue(f"The prompt has {ids.shape[1]} tokens, the model reads {context}.", "Ask something shorter.")
+    return ids
+
+
 def stop_ids(model: nn.Module) -> set[int]:
     """The tokens that end a reply."""
     ids = model.generation_config.eos_token_id
@@ -53,14 +76,18 @@ def stop_ids(model: nn.Module) -> set[int]:
 
 
 def stream(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling, context: int | None = None
 ) -> Generator[Reply, None, None]:
-    """The reply after every token; the last one is finished. Closing the generator stops it."""
+    """The reply after every token; the last one is finished. Closing the generator stops it.
+
+    `context`: the positions the model has, in tokens; by default what its configuration says.
+    """
     device = next(model.parameters()).device
     cache = DynamicCache(config=model.config)
     argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     generator = torch.Generator("cpu").manual_seed(sampling.seed)
-    stops, room = stop_ids(model), model.config.max_position_embeddings - prompt.shape[1]
+    positions = context or getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
+    stops, room = stop_ids(model), positions - prompt.shape[1]
     step, tokens, prefill, decode = prompt.to(device), [], 0.0, 0.0
     while True:
         began = time.perf_counter()
@@ -68,8 +95,11 @@ def stream(
             logits = model(input_ids=step, use_cache=True, logits_to_keep=1, **{argument: cache}).logits[0, -1]
         token = _choose(logits, sampling.temperature, generator)
         took = time.perf_counter() - began
-        prefill, decode = (took, decode) if not tokens else (prefill, decode + took)
         ended = token in stops
+        if not tokens:
+            prefill = took
+        elif not ended:  # the step that gives the stop token gives no token of the reply
+            decode += took
         if not ended:
             tokens.append(token)
         finished = ended or len(tokens) >= min(sampling.max_tokens, room)

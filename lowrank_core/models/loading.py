@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import BadValue, ModelCorrupt, ModelUnsupported
+from ..errors import BadValue, ModelCorrupt, ModelUnsupported, OutOfMemory
 from ..settings import CPU_WINDOW, GPU_WINDOW
 from .register import register
 from .sites import Anatomy, anatomy
@@ -81,8 +81,12 @@ def load_model(name: str | Path, device: str | None = None, dtype: str | None = 
     folder = locate(name)
     target = choose_device(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder.path, dtype=choose_dtype(dtype, folder, target), trust_remote_code=False, local_files_only=True
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder.path,
+            dtype=choose_dtype(dtype, folder, target),
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except SafetensorError as error:
@@ -93,10 +97,18 @@ def load_model(name: str | Path, device: str | None = None, dtype: str | None = 
         raise ModelCorrupt(
             f"The files in {str(name)!r} cannot be read.", "Download or save the model again."
         ) from error
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"There is no room for {str(name)!r}.", "Load a smaller model, or in bfloat16.") from error
+    except RuntimeError as error:  # shapes that do not fit the configuration
+        raise ModelCorrupt(
+            f"The weights in {str(name)!r} do not fit its config.json.", "Download or save the model again."
+        ) from error
     except (ValueError, KeyError) as error:
         raise ModelUnsupported(
             f"transformers cannot load {str(name)!r}.", f"It says: {str(error).splitlines()[0][:200]}"
         ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelCorrupt(f"The weights in {str(name)!r} lack {missing[0]}.", "Download or save the model again.")
     model = model.to(target).eval().requires_grad_(False)
     return LoadedModel(folder, model, tokenizer, anatomy(model))
 

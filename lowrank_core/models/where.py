@@ -36,10 +36,10 @@ class ModelFolder:
 
 def locate(name: str | Path) -> ModelFolder:
     """The ModelFolder of `demo` or of a local folder; ModelNotFound or ModelUnsupported otherwise."""
-    path = DEMO_MODEL if str(name) == DEMO else Path(name).expanduser()
     try:
+        path = DEMO_MODEL if str(name) == DEMO else Path(name).expanduser()
         config = json.loads((path / "config.json").read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (OSError, RuntimeError):  # RuntimeError: ~nobody has no home
         raise ModelNotFound(
             f"There is no model at {str(name)!r}.", "Give `demo`, or a folder with config.json and safetensors weights."
         ) from None

@@ -9,7 +9,6 @@ from .caption import (
     tradeoff_caption,
 )
 from .channels import channel_profile, token_heatmap
-from .loss import loss_curve
 from .outliers import outlier_map
 from .plan import plan_map
 from .sensitivity import sensitivity_curves
@@ -20,7 +19,6 @@ __all__ = [
     "channel_caption",
     "channel_profile",
     "cut_error",
-    "loss_curve",
     "outlier_map",
     "outlier_sentence",
     "plan_caption",

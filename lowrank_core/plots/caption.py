@@ -77,5 +77,5 @@ def tradeoff_caption(measured: int) -> str:
     """How many of the points are measurements."""
     return (
         f"Dashed: predicted from spectra. Solid: {measured} plan{'' if measured == 1 else 's'} "
-        "measured on held-out text. Star: the dense model."
+        "measured on the bundled held-out text. Star: the dense model."
     )

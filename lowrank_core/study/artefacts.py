@@ -15,7 +15,7 @@ class Body:
     family: str
     sites: tuple[Site, ...]
     parameters: int  # of the whole model
-    element_size: int  # bytes per parameter as it is saved
+    element_size: int  # bytes per parameter in the dtype it is loaded, measured and saved in
     context: int
     chat: bool  # whether it has a chat template
 

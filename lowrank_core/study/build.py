@@ -13,10 +13,12 @@ from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
 from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
+from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
+from ..modules import FactoredLinear
 from ..settings import CANDIDATES, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, rank_at
@@ -48,19 +50,17 @@ class Workbench:
 
     def _remember_body(self) -> Body:
         model = self.loaded.model
-        stored = self.study.folder.config.get("dtype") or self.study.folder.config.get("torch_dtype") or "float32"
         body = Body(
             self.loaded.anatomy.family,
             self.loaded.anatomy.sites,
             self.loaded.parameters,
-            2 if "16" in str(stored) else 4,
+            model.dtype.itemsize,
             self.study.folder.context,
             bool(self.loaded.tokenizer.chat_template),
         )
         key = self.source.anatomy()
         if self.store.read(key) is None:
             self.store.write(key, body.to_artefact())
-        del model
         return body
 
     # --- statistics -------------------------------------------------------------------------------------------
@@ -96,11 +96,21 @@ class Workbench:
     # --- spectra and factors ----------------------------------------------------------------------------------
 
     def weight(self, path: str) -> Tensor:
-        """(m, n) float64 weight of a site."""
+        """(m, n) float64 weight of a site; of factors, their product."""
+        module = self.loaded.model.get_submodule(path)
+        if isinstance(module, FactoredLinear):
+            return module.weight_u.detach().double() @ module.weight.detach().double()
         return self.loaded.model.get_submodule(path).weight.detach().double()
 
     def factorization(self, path: str, method: str, parameters: dict) -> Factorization:
-        """A site's factorization, made once per method and kept in the model's dtype where it is sliceable."""
+        """A site's factorization, made once per method and kept in the model's dtype where it is sliceable.
+
+        ModelUnsupported where the model is already compressed.
+        """
+        if self.study.folder.compressed is not None:
+            raise ModelUnsupported(
+                f"{self.loaded.name!r} is already compressed.", "Take the dense model it was made from."
+            )
         key = (path, method, tuple(sorted(parameters.items())))
         if key not in self._factorizations:
             entry = METHODS[method]

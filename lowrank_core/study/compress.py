@@ -13,9 +13,8 @@ from torch import nn
 from ..allocation import ALLOCATORS
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
-from ..errors import ModelUnsupported
 from ..evaluation.perplexity import perplexity
-from ..jobs import Job, job
+from ..jobs import Job, Progress, job
 from ..methods import METHODS
 from ..models.loading import LoadedModel, load_model
 from ..models.surgery import factored, put, share_copy
@@ -82,7 +81,7 @@ def run(
     plan = make_plan(sites, recipe, spectra, points)
     clock.lap("plan")
 
-    model = compress(bench, recipe, plan)
+    model = yield from compress.steps(bench, recipe, plan)
     clock.lap("compress")
 
     before = bench.loaded.parameters
@@ -105,13 +104,8 @@ def open_workbench(
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
 ) -> Workbench:
-    """The Workbench of a recipe's model and text, loading the model unless it is given.
-
-    ModelUnsupported for our own folders.
-    """
+    """The Workbench of a recipe's model and text, loading the model unless it is given."""
     loaded = loaded or load_model(recipe.model, device, dtype)
-    if loaded.folder.compressed is not None:
-        raise ModelUnsupported(f"{loaded.name!r} is already compressed.", "Take the dense model it was made from.")
     study = open_study(
         recipe.model_copy(update={"window": recipe.window or loaded.window}),
         store or open_store(),
@@ -121,23 +115,26 @@ def open_workbench(
     return Workbench(study, loaded)
 
 
-def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> nn.Module:
+@job
+def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
     """A second model under a plan: factors in the planned sites, every other tensor shared with the dense one."""
     model = share_copy(bench.loaded.model)
-    apply(bench, recipe, plan, model)
+    yield from apply.steps(bench, recipe, plan, model)
     return model
 
 
-def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> None:
+@job
+def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
     """Bring a model made by `compress` to another plan: for sliceable methods, slices exchanged in milliseconds."""
     parameters = METHODS[recipe.method].settle(recipe.parameters)
-    for path, rank in plan.ranks.items():
+    for i, (path, rank) in enumerate(plan.ranks.items()):
         dense = bench.loaded.model.get_submodule(path)
         if rank is None:
             put(model, path, dense)
         else:
             cut = bench.factors(path, recipe.method, parameters, rank)
             put(model, path, factored(dense, cut.left, cut.right))
+        yield Progress("compress", i + 1, len(plan.ranks), bench.sites[path].label)
 
 
 @job
@@ -149,7 +146,10 @@ def evaluate(
     plan: Plan | None = None,
     windows: int = EVALUATION_WINDOWS,
 ) -> Job[Measurement]:
-    """Perplexity of the dense model, or of `model` under a recipe's plan, on a text; stored, never measured twice."""
+    """Perplexity of the dense model, or of a recipe's plan, on a text; stored, never measured twice.
+
+    `model`: the compressed model where it is at hand; it is made where it is not.
+    """
     window = bench.source.window
     method = recipe.method if recipe else None
     parameters = METHODS[recipe.method].settle(recipe.parameters) if recipe else {}
@@ -158,8 +158,10 @@ def evaluate(
     if known is not None:
         return known
     ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
-    setting = Setting(text.name, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
-    found = yield from perplexity.steps(bench.loaded.model if model is None else model, ids, setting)
+    setting = Setting(text.label, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
+    if model is None:
+        model = (yield from compress.steps(bench, recipe, plan)) if plan else bench.loaded.model
+    found = yield from perplexity.steps(model, ids, setting)
     key = bench.source.evaluation(method, parameters, ranks, text.digest, windows, window)
     bench.store.write(key, artefacts.pack_measurement(found))
     return found

@@ -19,7 +19,7 @@ class Source:
     device: str  # "cpu" or "cuda": they round differently
 
     def anatomy(self) -> Key:
-        return Key("anatomy", {"model": self.model})
+        return Key("anatomy", {"model": self.model, "dtype": self.dtype})
 
     def channels(self, group: str) -> Key:
         return Key("channels", {**asdict(self), "group": group})

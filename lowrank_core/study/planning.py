@@ -63,6 +63,7 @@ def loss_table(
 def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spectrum], points: Points) -> Plan:
     """The plan of a recipe from what is known: its overrides kept, its dense sites dense, the budget met by the rest.
 
+    Points count only where the allocator measures, so that a recipe means one plan wherever it is read.
     The ratio counts over all sites; BudgetNotFeasible or BadValue where the open ones cannot bear it.
     """
     fixed: dict[str, int | None] = {s.path: None for s in sites}
@@ -71,6 +72,12 @@ def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spe
         if site is None or (rank is not None and not 1 <= rank <= site.max_rank):
             raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
         fixed[path] = rank
+    for what, asked, there in (
+        ("role", recipe.dense_roles, {s.role for s in sites}),
+        ("block", recipe.dense_blocks, {s.block for s in sites}),
+    ):
+        if unknown := sorted(set(asked) - there):
+            raise BadValue(f"The model has no {what} {unknown[0]!r}.", f"It has {', '.join(map(str, sorted(there)))}.")
     chosen = sequence_of_sites(open_sites(sites, recipe))
     open_total = sum(s.parameters for s in chosen)
     elsewhere = sum(cost(s, fixed[s.path]) for s in sites if s not in chosen)
@@ -82,6 +89,7 @@ def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spe
         )
     if inner <= 0:
         return Plan(fixed)
+    points = points if ALLOCATORS[recipe.allocator].measures else {}
     curves = loss_curves({s.path: spectra[s.path] for s in chosen}, points)
     problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points))
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..calibration.texts import Text, read_text
 from ..methods import METHODS
 from ..models.where import DEMO, ModelFolder, locate
-from ..settings import BUNDLED_STUDY, CPU_WINDOW, cache_folder
+from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
 from ..store import Store
 from ..types import ChannelSummary, Measurement, Point, Setting, Spectrum
 from . import artefacts
@@ -38,7 +38,7 @@ class Study:
     def setting(self, windows: int) -> Setting:
         """How a result of this study came about."""
         s = self.source
-        return Setting(self.text.name, windows, s.window, s.dtype, s.device, s.seed)
+        return Setting(self.text.label, windows, s.window, s.dtype, s.device, s.seed)
 
     def summary(self, group: str) -> ChannelSummary | None:
         artefact = self.store.read(self.source.channels(group))
@@ -68,6 +68,6 @@ def open_study(recipe: Recipe, store: Store | None = None, device: str = "cpu", 
     if dtype is None:
         stored = str(folder.config.get("dtype") or folder.config.get("torch_dtype") or "float32")
         dtype = "float32" if folder.name == DEMO and device == "cpu" else stored
-    window = recipe.window or min(CPU_WINDOW if device == "cpu" else 2048, folder.context)
+    window = recipe.window or min(CPU_WINDOW if device == "cpu" else GPU_WINDOW, folder.context)
     source = Source(folder.fingerprint, text.digest, recipe.windows, window, recipe.seed, dtype, device)
     return Study(folder, text, source, recipe.probe_windows, store or open_store())

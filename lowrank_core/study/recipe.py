@@ -109,8 +109,10 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
         raise BadValue(
             f"The recipe {str(path)!r} cannot be read.", "Give a YAML file as Copy recipe makes it."
         ) from None
-    if not isinstance(values, dict):
-        raise BadValue(f"The recipe {str(path)!r} is not a list of names and values.", "See the docs on recipes.")
+    if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
+        raise BadValue(
+            f"The recipe {str(path)!r} is not a list of names and values.", "Give a YAML file as Copy recipe makes it."
+        )
     return values
 
 

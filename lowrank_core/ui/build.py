@@ -11,22 +11,23 @@ import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
-from ..study.recipe import Recipe, recipe_of  # noqa: E402
+from ..study.recipe import recipe_of  # noqa: E402
 from . import api, chat, drawing, see, squeeze  # noqa: E402
-from .house import House  # noqa: E402
-from .words import error_line  # noqa: E402
+from .house import FIRST, House  # noqa: E402
+from .relay import guarded  # noqa: E402
+from .squeeze_handlers import prepare, told  # noqa: E402
 
 
 def build(house: House | None = None) -> gr.Blocks:
     """The studio, its first screen filled from the bundled model's stored study."""
     house = house or House()
-    recipe = Recipe()
+    recipe = squeeze.DEFAULTS
     view = house.view(recipe)
     if not view.ready:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
     plan = view.plan(points)
-    visit = house.visit("first")
+    visit = house.visit(FIRST)
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
 
@@ -56,6 +57,7 @@ def build(house: House | None = None) -> gr.Blocks:
             house.leave(request.session_hash)
 
         page.unload(leave)
+
         def arrive():
             house.warm_up()
 
@@ -66,48 +68,44 @@ def build(house: House | None = None) -> gr.Blocks:
 def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page) -> None:
     """Load model: calibrates what is new, then every page reads it; a failure leaves the earlier model in place."""
     outputs = [
-        trouble,
-        model,
-        strip,
-        *see_page.outputs,
-        squeeze_page.site,
-        squeeze_page.dense_roles,
-        *squeeze_page.shown,
-    ]
+        trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles, *squeeze_page.shown,
+        squeeze_page.command, squeeze_page.recipe,
+    ]  # fmt: skip
+    others = [gr.skip()] * (len(outputs) - 1)
 
-    def run(asked: str, request: gr.Request):
-        quiet = [gr.skip()] * (len(outputs) - 1)
+    def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
+        recipe = recipe_of({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": ()})
         turn = house.next_turn(session)
-        try:
-            recipe = recipe_of({"model": asked.strip()})
-            yield ["Loading …", *quiet]
-            bench = house.bench(recipe)
-            from ..methods import METHODS
+        yield ["Loading …", *others]
+        bench = house.bench(recipe)
+        for stage in prepare(bench, recipe):
+            for _, line in told(house.steps(stage, session, turn)):
+                yield [line, *others]
+        view = house.view(recipe)
+        if not view.ready:
+            yield ["Stopped. The earlier model stays loaded.", *others]
+            return
+        visit = house.visit(session)
+        visit.measured = []
+        plan = visit.settle_on(recipe, view.plan(view.points))
+        status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
+        shown = drawing.draw(view, visit, plan, view.points, None, status)
+        yield [
+            "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
+            gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
+            gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
+            *squeeze.values(shown, ""), *squeeze.spellings(recipe),
+        ]  # fmt: skip
 
-            for job in (bench.calibrate(), bench.spectra(recipe.method, METHODS[recipe.method].settle())):
-                for step in house.steps(job, session, turn):
-                    yield [f"{step.stage.capitalize()}: {step.done} of {step.total}", *quiet]
-            view = house.view(recipe)
-            if not view.ready:
-                yield ["Stopped. The earlier model stays loaded.", *quiet]
-                return
-            visit = house.visit(session)
-            visit.recipe, visit.plan, visit.measured = recipe, view.plan(view.points), []
-            shown = drawing.draw(view, visit, visit.plan, view.points, None, "Drag the ratio.")
-            yield [
-                "",
-                recipe.model,
-                squeeze.strip_value(house, recipe, session, "idle"),
-                *see.whole(view),
-                gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
-                gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
-                *squeeze.values(shown, ""),
-            ]
-        except LowRankError as error:
-            yield [error_line(error.message, error.hint + " The earlier model stays loaded."), *quiet]
+    def loading(request: gr.Request, asked, how, keep, *choices):
+        yield from guarded(
+            run(asked, how, keep, *choices, request=request),
+            lambda line: [f"{line} The earlier model stays loaded.", *others],
+        )
 
-    load.click(run, name, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=4)
+    inputs = [name, see_page.how, see_page.keep, *squeeze_page.choices]
+    load.click(loading, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=4)
 
 
 def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True, house: House | None = None) -> str:

@@ -11,8 +11,8 @@ from ..errors import LowRankError
 from ..study.recipe import Recipe
 from . import chat_handlers as handlers
 from .house import House
+from .relay import explain, guarded
 from .squeeze import Squeeze, recipe_values
-from .words import error_line
 
 EXAMPLES = (
     "Tell me a story about a fox who lost a hat.",
@@ -103,12 +103,11 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
         try:
             recipe = make_recipe(recipe_values(name, *choices))
         except LowRankError as error:
-            yield [gr.skip()] * 5 + [error_line(error.message, error.hint), prompt]
+            yield [gr.skip()] * 5 + [explain(error), prompt]
             return
         session = request.session_hash
-        for turned, status in handlers.reply(
-            house, recipe, session, left, right, prompt, raw, temperature, length, system
-        ):
+        replies = handlers.reply(house, recipe, session, left, right, prompt, raw, temperature, length, system)
+        for turned, status in guarded(replies, lambda line: (None, line)):
             if turned is None:
                 yield [gr.skip()] * 5 + [status, gr.skip()]
             else:
@@ -150,4 +149,9 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
         answer, inputs, [*shown, page.box], concurrency_limit=8, **quiet
     )
     page.stop.click(stop, None, None, queue=False, **quiet)
-    page.clear.click(lambda: [[], [], "", "", "", ""], None, shown, **quiet)
+
+    def clear(request: gr.Request):
+        stop(request)
+        return [[], [], "", "", "", ""]
+
+    page.clear.click(clear, None, shown, **quiet)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from ..errors import LowRankError
 from ..study.recipe import Recipe
 from .house import House
+from .squeeze_handlers import prepare, told
 from .words import error_line, size
 
 FRAME = 0.05  # seconds between updates of the page
@@ -77,13 +77,11 @@ def reply(
     turn = house.next_turn(lane)
     left, right = ([*plain(m), {"role": "user", "content": prompt}] for m in (left, right))
     yield Turned(left, right, ("", ""), ""), "Loading the model …"
-    try:
-        models, tokenizer, device = _models(house, recipe, session)
-        yield from _stream(
-            house, lane, turn, models, tokenizer, device, (left, right), raw, temperature, max_tokens, system
-        )
-    except LowRankError as error:
-        yield None, error_line(error.message, error.hint)
+    bench = house.bench(recipe)
+    model = yield from _compressed(house, bench, recipe, session, lane, turn)
+    if model is not None:
+        models = (bench.loaded.model, model)
+        yield from _stream(house, lane, turn, models, bench.loaded, (left, right), raw, temperature, max_tokens, system)
     if house.visit(lane).turn != turn:
         yield None, "Stopped."
 
@@ -93,40 +91,31 @@ def chat_lane(session: str) -> str:
     return f"{session}/chat"
 
 
-def _models(house: House, recipe: Recipe, session: str):
-    """The dense model and the one under the session's plan, calibrating first where nothing is known."""
-    from ..methods import METHODS
+def _compressed(house: House, bench, recipe: Recipe, session: str, lane: str, turn: int):
+    """The model under the session's plan, calibrating first what is not known; None where it was stopped."""
     from ..study.compress import compress
 
-    bench = house.bench(recipe)
-    view = house.view(recipe)
-    if not view.ready:
-        with house.device():
-            for _ in bench.calibrate():
-                pass
-            for _ in bench.spectra(recipe.method, METHODS[recipe.method].settle(recipe.parameters)):
-                pass
-        view = house.view(recipe)
-    with house.device():
-        for (
-            _
-        ) in bench.calibrate():  # the grams that factors are cut from: stored, unless only the shipped study is here
-            pass
-        visit = house.visit(session)
-        plan = visit.plan if visit.plan is not None and visit.recipe == recipe else view.plan(view.points)
-        visit.recipe, visit.plan = recipe, plan
-        return (bench.loaded.model, compress(bench, recipe, plan)), bench.loaded.tokenizer, bench.loaded.device.type
+    for stage in prepare(bench, recipe):  # the grams that factors are cut from are not shipped
+        yield from told(house.steps(stage, lane, turn))
+        if house.visit(lane).turn != turn:
+            return None
+    visit, view = house.visit(session), house.view(recipe)
+    if visit.recipe != recipe or visit.plan is None:
+        visit.settle_on(recipe, view.plan(view.points))
+    return (yield from told(house.steps(compress.steps(bench, recipe, visit.plan), lane, turn)))
 
 
-def _stream(house, lane, turn, models, tokenizer, device, chats, raw, temperature, max_tokens, system):
-    from ..generation.stream import Sampling, prompt_ids, stream, stream_pair
+def _stream(house, lane, turn, models, loaded, chats, raw, temperature, max_tokens, system):
+    from ..generation.stream import Sampling, fitting_prompt, stream, stream_pair
 
+    tokenizer, device, context = loaded.tokenizer, loaded.device.type, loaded.folder.context
+    bare = "" if tokenizer.chat_template else "A base model: no chat template, the last message is continued as text. "
     visit = house.visit(lane)
     opening = [{"role": "system", "content": system}] if system.strip() else []
     sampling = Sampling(int(max_tokens), float(temperature), 0)
     pair = stream_pair(
         *(
-            stream(m, tokenizer, prompt_ids(tokenizer, opening + chat, raw), sampling)
+            stream(m, tokenizer, fitting_prompt(tokenizer, opening + chat, context, raw), sampling, context)
             for m, chat in zip(models, chats, strict=True)
         )
     )
@@ -140,7 +129,7 @@ def _stream(house, lane, turn, models, tokenizer, device, chats, raw, temperatur
                 last = time.monotonic()
                 grown = [[*c, {"role": "assistant", "content": r.text}] for c, r in zip(chats, replies, strict=True)]
                 yield (
-                    Turned(*grown, tuple(note(r, device) for r in replies), parting(*replies, tokenizer)),
+                    Turned(*grown, tuple(note(r, device) for r in replies), bare + parting(*replies, tokenizer)),
                     "" if done else "Writing …",
                 )
             if done:

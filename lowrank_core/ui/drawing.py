@@ -5,21 +5,24 @@ Plots E, F, G, the readout and the header strip.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import plots
 from ..calibration.texts import read_text
+from ..errors import LowRankError
 from ..methods import METHODS
 from ..settings import CANDIDATES, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
-from ..types import Measurement, Plan, rank_at
+from ..types import Measurement, Plan, Spectrum, rank_at
 from .house import Visit
 from .view import View
 from .words import count, percent, size
 
+HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 LABELS = {key: method.label for key, method in METHODS.items()}
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
 
@@ -34,11 +37,6 @@ class Shown:
     captions: tuple[str, str, str]
     readout: str
     status: str
-
-
-def held_out(recipe: Recipe) -> str:
-    """The name of the text a plan is judged on."""
-    return "demo-test" if recipe.text == "demo" else recipe.text
 
 
 def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, status: str) -> Shown:
@@ -66,47 +64,47 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
     )
 
 
-_CURVES: dict[tuple, dict] = {}
+_CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict()  # the last few, by what decided them
 
 
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
-    """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone."""
-    dense = view.study.evaluation(
-        None, {}, {}, read_text(held_out(view.recipe)), EVALUATION_WINDOWS, view.study.source.window
+    """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; the recipe's dense sites dense."""
+    dense = view.study.evaluation(None, {}, {}, read_text(HELD_OUT), EVALUATION_WINDOWS, view.study.source.window)
+    spectra = {method: found for method in METHODS if (found := view.spectra_of(method))}
+    recipe = view.recipe
+    key = (
+        view.study.source,
+        recipe.model_copy(update={"ratio": 0.5}).model_dump_json(),
+        tuple(spectra),
+        dense and dense.nll,
     )
-    key = (view.study.source, view.recipe.allocator, tuple(sorted(view.recipe.parameters.items())), dense and dense.nll)
     if dense is None:
         return {}
     if key not in _CURVES:
-        found = {}
-        for method in METHODS:
-            spectra = view.spectra_of(method)
-            if not spectra:
-                continue
-            parameters = view.recipe.parameters if method == view.recipe.method else {}
-            base = Recipe(
-                model=view.recipe.model,
-                text=view.recipe.text,
-                method=method,
-                parameters=parameters,
-                allocator=view.recipe.allocator,
-            )
-            row = []
-            for ratio in GRID:
-                other = View(base.model_copy(update={"ratio": ratio}), view.study)
-                other.__dict__.update(body=view.body, spectra=spectra)
-                plan = other.plan({})
-                row.append((other.bytes_of(plan), float(np.exp(dense.nll + other.predicted(plan)))))
-            found[method] = row
-        _CURVES[key] = found
+        _CURVES[key] = {m: _curve(view, m, found, dense.nll) for m, found in spectra.items()}
+        while len(_CURVES) > 16:
+            _CURVES.popitem(last=False)
     return _CURVES[key]
+
+
+def _curve(view: View, method: str, spectra: dict[str, Spectrum], dense_nll: float) -> list[tuple[float, float]]:
+    own = method == view.recipe.method
+    row = []
+    for ratio in GRID:
+        changes = {"method": method, "ratio": ratio, "parameters": view.recipe.parameters if own else {}}
+        other = View(view.recipe.model_copy(update=changes), view.study)
+        other.__dict__.update(body=view.body, spectra=spectra)  # already read
+        try:
+            plan = other.plan({})
+        except LowRankError:
+            continue  # this ratio is out of reach with what is kept dense
+        row.append((other.bytes_of(plan), float(np.exp(dense_nll + other.predicted(plan)))))
+    return row
 
 
 def dense_point(view: View) -> tuple[float, float] | None:
     """(bytes, perplexity) of the dense model, once measured."""
-    dense = view.study.evaluation(
-        None, {}, {}, read_text(held_out(view.recipe)), EVALUATION_WINDOWS, view.study.source.window
-    )
+    dense = view.study.evaluation(None, {}, {}, read_text(HELD_OUT), EVALUATION_WINDOWS, view.study.source.window)
     return dense and (view.body.parameters * view.body.element_size, dense.perplexity)
 
 
@@ -144,7 +142,7 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
 
 def recall(view: View, visit: Visit, plan: Plan) -> str:
     """The status of a plan that was measured before, remembered as the present point; empty for any other."""
-    recipe, text, window = view.recipe, read_text(held_out(view.recipe)), view.study.source.window
+    recipe, text, window = view.recipe, read_text(HELD_OUT), view.study.source.window
     dense = view.study.evaluation(None, {}, {}, text, EVALUATION_WINDOWS, window)
     parameters = METHODS[recipe.method].settle(recipe.parameters)
     now = view.study.evaluation(recipe.method, parameters, dict(plan.ranks), text, EVALUATION_WINDOWS, window)

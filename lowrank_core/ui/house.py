@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..calibration.texts import read_text
+from ..errors import ModelUnsupported
 from ..jobs import Job, Progress
+from ..models.where import locate
 from ..store import Store
 from ..study.read import open_store
 from ..study.recipe import Recipe
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ..study.build import Workbench
 
 KEPT_MODELS = 3
+FIRST = "first"  # the visit behind the first screen
 
 
 @dataclass
@@ -36,9 +40,14 @@ class Visit:
 
     turn: int = 0
     stopped: bool = False  # by the visitor, rather than by newer work
-    recipe: Recipe | None = None
+    recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None
     measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
+
+    def settle_on(self, recipe: Recipe, plan: Plan) -> Plan:
+        """Make this the session's present plan, and return it."""
+        self.recipe, self.plan = recipe, plan
+        return plan
 
 
 class House:
@@ -47,7 +56,8 @@ class House:
     def __init__(self, store: Store | None = None):
         self.store = store or open_store()
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
-        self._loading = threading.Lock()
+        self._tables = threading.Lock()  # around the dicts below, never during work
+        self._guards: dict[str, threading.Lock] = {}
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
         self._visits: dict[str, Visit] = {}
@@ -56,8 +66,12 @@ class House:
     # --- visitors ---------------------------------------------------------------------------------------------
 
     def visit(self, session: str) -> Visit:
-        """The Visit of a session."""
-        return self._visits.setdefault(session, Visit())
+        """The Visit of a session; a new one starts with the points that the first screen shows."""
+        with self._tables:
+            if session not in self._visits:
+                first = self._visits.get(FIRST)
+                self._visits[session] = Visit(measured=[dict(m) for m in first.measured] if first else [])
+            return self._visits[session]
 
     def leave(self, session: str) -> None:
         """Forget a session."""
@@ -85,7 +99,7 @@ class House:
     def warm_up(self, delay: float = 2.0) -> None:
         """Import torch, load the bundled model and run it once, behind a page that has just been opened: only the
         first call does anything, and it waits `delay` seconds so that the page is drawn first."""
-        with self._loading:
+        with self._tables:
             first, self._warm = not self._warm, True
         if not first:
             return
@@ -100,36 +114,53 @@ class House:
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
-        """A loaded model, the last few of which are kept; raises what `load_model` raises and keeps the others."""
+        """A loaded model, the last few of which are kept; raises what `load_model` raises and keeps the others.
+
+        A folder that changed on disk is loaded anew.
+        """
         from ..models.loading import load_model
 
-        with self._loading:
-            if name not in self._models:
-                self._models[name] = load_model(name)
+        with self._guard(name):  # one visitor's loading does not hold up another's model
+            loaded = self._models.get(name)
+            if loaded is None or loaded.folder.fingerprint != locate(name).fingerprint:
+                loaded = load_model(name)
+            with self._tables:
+                self._models[name] = loaded
+                self._models.move_to_end(name)
                 while len(self._models) > KEPT_MODELS:
                     self._models.popitem(last=False)
-            self._models.move_to_end(name)
-            return self._models[name]
+            return loaded
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""
         return self._models.get(name)
 
     def bench(self, recipe: Recipe) -> Workbench:
-        """The Workbench of a recipe's model and text, shared by everybody who works on both."""
+        """The Workbench of a recipe's model and text, shared by everybody who works on both.
+
+        ModelUnsupported for a model that is already compressed.
+        """
         from ..study.compress import open_workbench
 
         loaded = self.model(recipe.model)
-        key = "|".join(
-            map(str, (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed))
-        )
-        with self._loading:
+        if loaded.folder.compressed is not None:
+            raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
+        words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
+        key = "|".join(map(str, words))
+        with self._guard(key):
             bench = self._benches.get(key)
-            if bench is None or bench.loaded is not loaded:
-                bench = self._benches[key] = open_workbench(recipe, self.store, loaded=loaded)
+            if bench is None or bench.loaded is not loaded or bench.study.text != read_text(recipe.text):
+                bench = open_workbench(recipe, self.store, loaded=loaded)
+            with self._tables:
+                self._benches[key] = bench
+                self._benches.move_to_end(key)
                 while len(self._benches) > KEPT_MODELS:
                     self._benches.popitem(last=False)
             return bench
+
+    def _guard(self, name: str) -> threading.Lock:
+        with self._tables:
+            return self._guards.setdefault(name, threading.Lock())
 
     def view(self, recipe: Recipe) -> View:
         """What is stored about a recipe, as measured on the device its model is loaded on."""

@@ -39,14 +39,14 @@ def channels(view: View, path: str, how: str) -> tuple:
     """Plot B and its caption: sorted, by channel, or token by token."""
     summary = view.study.summary(view.body.site(path).group)
     if how == "Tokens":
-        return plots.token_heatmap(summary), f"{plots.channel_caption(summary)} {how_measured(view)}"
+        return plots.token_heatmap(summary), f"{plots.channel_caption(summary)} {how_measured(view, summary.tokens)}"
     figure = plots.channel_profile(summary, by_index=how == "By channel")
-    return figure, f"{plots.channel_caption(summary)} {how_measured(view)}"
+    return figure, f"{plots.channel_caption(summary)} {how_measured(view, summary.tokens)}"
 
 
-def how_measured(view: View) -> str:
+def how_measured(view: View, tokens: int) -> str:
     """The setting behind a plot."""
-    return f"*Measured: {view.study.setting(view.study.source.windows)}.*"
+    return f"*Measured: {view.study.setting(tokens // view.study.source.window)}.*"
 
 
 def spectrum(view: View, path: str, keep: float) -> tuple:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 
@@ -15,11 +16,20 @@ from ..study.recipe import Recipe
 from . import squeeze_handlers as handlers
 from .drawing import Shown, header
 from .house import House
+from .relay import explain, guarded
 from .see_handlers import site_choices
-from .words import error_line
 
-DEFAULTS = Recipe()
+DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
 STOPPED = "Stopped. Everything measured so far is kept."
+
+
+class Ratio(gr.Slider):
+    """A slider that hands on what was typed, so that a value out of bounds gets our sentence and hint."""
+
+    is_template = True  # for the page it is a Slider
+
+    def preprocess(self, payload):
+        return payload
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,12 @@ def recipe_values(
     }
 
 
+def spellings(recipe: Recipe) -> tuple[str, str]:
+    """The recipe as a command line and as YAML; an uploaded text goes by its file name, which is all that is known."""
+    named = recipe if recipe.text in TEXTS else recipe.model_copy(update={"text": Path(recipe.text).name})
+    return named.to_command(), named.to_yaml()
+
+
 def values(shown: Shown | None, status: str) -> list:
     """Values of `Squeeze.shown`; what is not known stays as it is."""
     if shown is None:
@@ -79,7 +95,7 @@ def layout(first: Shown, view) -> Squeeze:
     """The page, filled with the bundled study."""
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            ratio = gr.Slider(
+            ratio = Ratio(
                 0.0,
                 0.9,
                 DEFAULTS.ratio,
@@ -164,21 +180,12 @@ def connect(
             recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
         except LowRankError as error:
             house.next_turn(request.session_hash)
-            return [
-                *values(None, error_line(error.message, error.hint)),
-                -1,
-                gr.skip(),
-                gr.skip(),
-                gr.skip(),
-                gr.skip(),
-                gr.skip(),
-            ]
+            return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
         return [
             *values(shown, trouble),
             number,
-            recipe.to_command(),
-            recipe.to_yaml(),
+            *spellings(recipe),
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             strip_value(house, recipe, request.session_hash, "idle"),
@@ -191,7 +198,8 @@ def connect(
             return  # a bad recipe: said by the preview
         session = request.session_hash
         recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
-        for shown, status in handlers.settle(house, recipe, session, number, site):
+        states = handlers.settle(house, recipe, session, number, site)
+        for shown, status in guarded(states, lambda line: (None, line)):
             yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
         # what a generator yields last is sent once more when it ends: it must not undo what came after it
         visit = house.visit(session)
@@ -223,4 +231,6 @@ def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
     """The header strip for a session."""
     visit = house.visit(session)
     view = house.view(recipe)
-    return header(view, visit.plan, visit.recipe or recipe, status, house.memory_line())
+    if visit.recipe is None or visit.recipe.model != recipe.model:
+        return header(view, None, recipe, status, house.memory_line())
+    return header(view, visit.plan, visit.recipe, status, house.memory_line())

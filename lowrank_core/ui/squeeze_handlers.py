@@ -9,14 +9,14 @@ from ..calibration.texts import read_text
 from ..errors import LowRankError
 from ..methods import METHODS
 from ..settings import CANDIDATES
-from ..study.planning import measuring_order
+from ..study.planning import Points, measuring_order
 from ..study.recipe import Recipe
-from ..types import Measurement, Plan
-from .drawing import Shown, draw, held_out, measured_line, recall, remember
+from .drawing import HELD_OUT, Shown, draw, measured_line, recall, remember
 from .house import House
+from .relay import explain
 from .view import View
-from .words import error_line
 
+States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
 FRAME = 0.5  # seconds between redrawn plots while points arrive
 
@@ -30,17 +30,14 @@ def preview(house: House, recipe: Recipe, session: str, selected: str | None) ->
         if not view.ready:
             return None, "Not calibrated yet: it begins when the slider rests.", turn
         points = view.points
-        plan = view.plan(points)
-        visit.recipe, visit.plan = recipe, plan
+        plan = visit.settle_on(recipe, view.plan(points))
         status = recall(view, visit, plan) or "Predicted from spectra. Measuring starts when the slider rests."
         return draw(view, visit, plan, points, selected, status), "", turn
     except LowRankError as error:
-        return None, error_line(error.message, error.hint), turn
+        return None, explain(error), turn
 
 
-def settle(
-    house: House, recipe: Recipe, session: str, turn: int, selected: str | None
-) -> Generator[tuple[Shown | None, str], None, None]:
+def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str | None) -> States:
     """After a rest: what is missing is computed, points are measured one by one, the plan and its perplexity follow.
 
     Ends as soon as a newer turn begins; what was measured is stored.
@@ -49,106 +46,70 @@ def settle(
     time.sleep(REST)
     if visit.turn != turn:
         return
-    try:
-        yield None, "Loading the model …"
-        bench = house.bench(recipe)
-        parameters = METHODS[recipe.method].settle(recipe.parameters)
-        for stage in (bench.calibrate(), bench.spectra(recipe.method, parameters)):
-            last = 0.0
-            for progress in house.steps(stage, session, turn):
-                if time.monotonic() - last > FRAME:
-                    last = time.monotonic()
-                    yield None, f"{progress.stage.capitalize()}: {progress.done} of {progress.total} ({progress.item})"
-            if visit.turn != turn:
-                return
-        view = house.view(recipe)
-        yield from measure(house, view, bench, session, turn, selected)
-    except LowRankError as error:
-        yield None, error_line(error.message, error.hint)
+    yield None, "Loading the model …"
+    bench = house.bench(recipe)
+    for stage in prepare(bench, recipe):
+        yield from told(house.steps(stage, session, turn))
+        if visit.turn != turn:
+            return
+    yield from measure(house, house.view(recipe), bench, session, turn, selected)
 
 
-def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None):
+def prepare(bench, recipe: Recipe) -> tuple:
+    """The jobs that bring a study to where it can be planned: statistics, then spectra."""
+    return bench.calibrate(), bench.spectra(recipe.method, METHODS[recipe.method].settle(recipe.parameters))
+
+
+def told(steps: Generator) -> States:
+    """A job's progress as status lines, a few a second; returns what the job returns."""
+    last = 0.0
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        if time.monotonic() - last > FRAME:
+            last = time.monotonic()
+            yield None, f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
+
+
+def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
     """Points in the order of their weight for the present ratio, redrawn as they come; the plan is judged once the
     nearest candidate of every layer is measured, and again when all are."""
     recipe, visit = view.recipe, house.visit(session)
     parameters = METHODS[recipe.method].settle(recipe.parameters)
     points = {path: dict(found) for path, found in view.points.items()}
     order = [(p, k) for p, k in measuring_order(view.body.sites, recipe, view.spectra) if k not in points.get(p, {})]
-    near = len(order) - (len(CANDIDATES) - 1) * len(view.body.sites)
+    near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.body.sites))
     fresh, began, last = 0, time.monotonic(), 0.0
-    for part in (order[: max(near, 0)], order[max(near, 0) :]):
-        if not part:
-            continue
+    for part in (order[:near], order[near:]):
         for progress in house.steps(bench.measure(recipe.method, parameters, part), session, turn):
             if progress.value is None:
                 continue
             points.setdefault(progress.value.path, {})[progress.value.keep] = progress.value
             fresh += 1
-            if time.monotonic() - last > FRAME:
+            if time.monotonic() - last > FRAME and visit.turn == turn:
                 last = time.monotonic()
-                plan = visit.plan = view.plan(points)
                 left = (last - began) / fresh * (len(order) - fresh)
-                yield (
-                    draw(
-                        view,
-                        visit,
-                        plan,
-                        points,
-                        selected,
-                        (
-                            f"Measuring: {fresh} of {len(order)} points ({progress.item}), "
-                            f"{left:.0f} s left. Stop keeps them."
-                        ),
-                    ),
-                    "",
+                status = (
+                    f"Measuring: {fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
                 )
+                yield draw(view, visit, visit.settle_on(recipe, view.plan(points)), points, selected, status), ""
         if visit.turn != turn:
             return
-        yield from judged(house, view, bench, points, session, turn, selected)
-    if not order:
-        yield from judged(house, view, bench, points, session, turn, selected)
+        if part or not order:
+            yield from judged(house, view, bench, points, session, turn, selected)
 
 
-def judged(house: House, view: View, bench, points, session: str, turn: int, selected: str | None):
-    """The plan of these points, its perplexity measured, drawn."""
-    visit = house.visit(session)
-    plan = visit.plan = view.plan(points)
-    found = yield from judge(house, view, bench, plan, session, turn)
-    if found:
-        dense, now = found
-        yield (
-            draw(
-                view,
-                visit,
-                plan,
-                points,
-                selected,
-                measured_line(dense, now),
-            ),
-            "",
-        )
+def judged(house: House, view: View, bench, points: Points, session: str, turn: int, selected: str | None) -> States:
+    """The plan of these points, its perplexity measured, drawn as the present solid point."""
+    from ..study.compress import evaluate
 
-
-def judge(house: House, view: View, bench, plan: Plan, session: str, turn: int):
-    """(dense, compressed) Measurements on the held-out text, kept as a solid point; None where superseded."""
-    from ..study.compress import compress, evaluate
-
-    recipe, visit = view.recipe, house.visit(session)
-    text = read_text(held_out(recipe))
-    results: list[Measurement] = []
-    for job in (evaluate.steps(bench, text), evaluate.steps(bench, text, compress(bench, recipe, plan), recipe, plan)):
-        found = None
-        stepping = house.steps(job, session, turn)
-        while True:
-            try:
-                progress = next(stepping)
-            except StopIteration as stop:
-                found = stop.value
-                break
-            yield None, f"Perplexity: {progress.done} of {progress.total} windows"
-        if found is None:
-            return None
-        results.append(found)
-    dense, now = results
-    remember(view, visit, plan, now)
-    return dense, now
+    visit, recipe = house.visit(session), view.recipe
+    plan = visit.settle_on(recipe, view.plan(points))
+    text = read_text(HELD_OUT)
+    dense = yield from told(house.steps(evaluate.steps(bench, text), session, turn))
+    now = dense and (yield from told(house.steps(evaluate.steps(bench, text, None, recipe, plan), session, turn)))
+    if now:
+        remember(view, visit, plan, now)
+        yield draw(view, visit, plan, points, selected, measured_line(dense, now)), ""

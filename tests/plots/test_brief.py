@@ -35,7 +35,3 @@ def test_partial_data_still_draws() -> None:
 def test_plan_says_predicted() -> None:
     figure = plots.plan_map(PLAN, SITES, {SITES[0].path: 0.1})
     assert "predicted" in figure.data[0].text[0][0]
-
-
-def test_loss_curve_is_exported() -> None:
-    assert "loss_curve" in plots.__all__

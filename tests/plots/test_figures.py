@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lowrank_core import plots
-from lowrank_core.plots.loss import loss_curve
 from lowrank_core.plots.sensitivity import FLOOR
 from lowrank_core.types import ChannelSummary, Plan, Point, Site, Spectrum
 
@@ -60,7 +59,6 @@ FIGURES = {
     "sensitivity": lambda: sensitivity(selected=SITES[0].path),
     "plan": lambda: plots.plan_map(PLAN, SITES, {s.path: 0.01 for s in SITES}, SITES[0].path),
     "tradeoff": tradeoff,
-    "loss": lambda: loss_curve([{"tokens": 2000, "loss": 4.0}, {"tokens": 1000, "loss": 6.0}]),
 }
 
 
@@ -138,11 +136,6 @@ def test_the_present_plan_is_ringed_and_dense_a_star() -> None:
     assert symbols.count("circle-open") == 2 and "star" in symbols  # one is the predicted curve's hollow circle
     (ring,) = (t for t in tradeoff().data if t.marker.symbol == "circle-open" and t.mode == "markers")
     assert (ring.x[0], ring.y[0]) == (8.0, 21.0)
-
-
-def test_loss_runs_with_the_tokens() -> None:
-    (line,) = FIGURES["loss"]().data
-    assert list(line.x) == [1000, 2000] and list(line.y) == [6.0, 4.0]
 
 
 def test_the_sentence_equals_the_data() -> None:

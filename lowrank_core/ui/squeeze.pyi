@@ -1,0 +1,242 @@
+"""The Squeeze page: method, allocator and ratio on the left, what follows from them on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from ..allocation import ALLOCATORS
+from ..calibration.texts import TEXTS
+from ..errors import LowRankError
+from ..methods import METHODS
+from ..study.recipe import Recipe
+from . import squeeze_handlers as handlers
+from .drawing import Shown, header
+from .house import House
+from .relay import explain, guarded
+from .see_handlers import site_choices
+
+DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
+STOPPED = "Stopped. Everything measured so far is kept."
+
+from gradio.events import Dependency
+
+class Ratio(gr.Slider):
+    """A slider that hands on what was typed, so that a value out of bounds gets our sentence and hint."""
+
+    is_template = True  # for the page it is a Slider
+
+    def preprocess(self, payload):
+        return payload
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+@dataclass(frozen=True)
+class Squeeze:
+    """The page's components."""
+
+    method: gr.Dropdown
+    allocator: gr.Dropdown
+    ratio: gr.Slider
+    text: gr.Dropdown
+    upload: gr.File
+    dense_roles: gr.CheckboxGroup
+    seed: gr.Number
+    site: gr.Dropdown
+    stop: gr.Button
+    resume: gr.Button
+    status: gr.Markdown
+    readout: gr.Markdown
+    plots: tuple[gr.Plot, gr.Plot, gr.Plot]
+    captions: tuple[gr.Markdown, gr.Markdown, gr.Markdown]
+    command: gr.Code
+    recipe: gr.Code
+
+    @property
+    def choices(self) -> list:
+        """What decides a recipe, in the order of `recipe_values`."""
+        return [self.method, self.allocator, self.ratio, self.text, self.upload, self.dense_roles, self.seed]
+
+    @property
+    def shown(self) -> list:
+        return [*self.plots, *self.captions, self.readout, self.status]
+
+
+def recipe_values(
+    model: str, method: str, allocator: str, ratio: float, text: str, upload: str | None, roles: list[str], seed: float
+) -> dict:
+    """The values of a Recipe from the page's components; an uploaded file stands before the named text."""
+    return {
+        "model": model,
+        "method": method,
+        "allocator": allocator,
+        "ratio": ratio,
+        "text": upload or text,
+        "dense_roles": tuple(roles or ()),
+        "seed": int(seed or 0),
+    }
+
+
+def spellings(recipe: Recipe) -> tuple[str, str]:
+    """The recipe as a command line and as YAML; an uploaded text goes by its file name, which is all that is known."""
+    named = recipe if recipe.text in TEXTS else recipe.model_copy(update={"text": Path(recipe.text).name})
+    return named.to_command(), named.to_yaml()
+
+
+def values(shown: Shown | None, status: str) -> list:
+    """Values of `Squeeze.shown`; what is not known stays as it is."""
+    if shown is None:
+        return [gr.skip()] * 7 + [status]
+    return [shown.sensitivity, shown.plan, shown.tradeoff, *shown.captions, shown.readout, status or shown.status]
+
+
+def layout(first: Shown, view) -> Squeeze:
+    """The page, filled with the bundled study."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            ratio = Ratio(
+                0.0,
+                0.9,
+                DEFAULTS.ratio,
+                step=0.01,
+                label="Ratio: share of the layers' parameters removed",
+                elem_id="ratio",
+            )
+            readout = gr.Markdown(first.readout, elem_id="plan-readout")
+            status = gr.Markdown(first.status, elem_id="status")
+            with gr.Row():
+                stop = gr.Button("Stop", size="sm", elem_id="stop")
+                resume = gr.Button("Go on", size="sm", elem_id="resume")
+            method = gr.Dropdown(
+                [(m.label, k) for k, m in METHODS.items()],
+                value=DEFAULTS.method,
+                label="Method",
+                info=METHODS[DEFAULTS.method].line,
+                elem_id="method",
+            )
+            allocator = gr.Dropdown(
+                [(a.label, k) for k, a in ALLOCATORS.items()],
+                value=DEFAULTS.allocator,
+                label="Allocator",
+                info=ALLOCATORS[DEFAULTS.allocator].line,
+                elem_id="allocator",
+            )
+            site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
+            with gr.Accordion("Calibration text and more", open=False):
+                text = gr.Dropdown(
+                    [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
+                )
+                upload = gr.File(
+                    label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100
+                )
+                roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
+                seed = gr.Number(0, precision=0, label="Seed")
+            with gr.Accordion("Copy recipe", open=False):
+                command = gr.Code(
+                    DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2
+                )
+                recipe = gr.Code(DEFAULTS.to_yaml(), language="yaml", label="YAML", interactive=False)
+        with gr.Column(scale=2, min_width=340):
+            plots, captions = [], []
+            for letter, title, figure, caption in zip(
+                "EFG",
+                ("What each layer loses", "The plan", "Trade-off"),
+                (first.sensitivity, first.plan, first.tradeoff),
+                first.captions,
+                strict=True,
+            ):
+                gr.Markdown(f"### {letter} · {title}")
+                plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
+                captions.append(gr.Markdown(caption, elem_classes="caption"))
+    return Squeeze(
+        method,
+        allocator,
+        ratio,
+        text,
+        upload,
+        roles,
+        seed,
+        site,
+        stop,
+        resume,
+        status,
+        readout,
+        tuple(plots),
+        tuple(captions),
+        command,
+        recipe,
+    )
+
+
+def connect(
+    page: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], strip: gr.HTML
+) -> None:
+    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old."""
+    turn = gr.State(0)
+
+    def preview(name, method, allocator, ratio, text, upload, roles, seed, site, request: gr.Request):
+        try:
+            recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+        except LowRankError as error:
+            house.next_turn(request.session_hash)
+            return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
+        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
+        return [
+            *values(shown, trouble),
+            number,
+            *spellings(recipe),
+            gr.Dropdown(info=METHODS[recipe.method].line),
+            gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
+            strip_value(house, recipe, request.session_hash, "idle"),
+        ]
+
+    def settle(name, method, allocator, ratio, text, upload, roles, seed, site, number, request: gr.Request):
+        # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first
+        yield [gr.skip()] * 9
+        if number < 0:
+            return  # a bad recipe: said by the preview
+        session = request.session_hash
+        recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+        states = handlers.settle(house, recipe, session, number, site)
+        for shown, status in guarded(states, lambda line: (None, line)):
+            yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
+        # what a generator yields last is sent once more when it ends: it must not undo what came after it
+        visit = house.visit(session)
+        if visit.turn == number:
+            yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
+        elif visit.stopped:
+            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session, "idle")]
+        else:
+            yield [gr.skip()] * 9
+
+    def stop(request: gr.Request):
+        house.next_turn(request.session_hash)
+        house.visit(request.session_hash).stopped = True
+        return STOPPED
+
+    inputs = [model, *page.choices, page.site]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
+    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
+    triggers += [c.input for c in (page.method, page.allocator, page.text, page.seed, page.site)] + [page.resume.click]
+    for trigger in triggers:
+        trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
+            settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
+        )
+    page.stop.click(stop, None, page.status, queue=False, **quiet)
+
+
+def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
+    """The header strip for a session."""
+    visit = house.visit(session)
+    view = house.view(recipe)
+    if visit.recipe is None or visit.recipe.model != recipe.model:
+        return header(view, None, recipe, status, house.memory_line())
+    return header(view, visit.plan, visit.recipe, status, house.memory_line())
