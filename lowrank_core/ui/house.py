@@ -40,6 +40,7 @@ class Visit:
 
     turn: int = 0
     stopped: bool = False  # by the visitor, rather than by newer work
+    settling: int = 0  # the turn that is being measured, so that it is measured once
     recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None
     measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off

@@ -182,6 +182,8 @@ def connect(
             house.next_turn(request.session_hash)
             return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
+        if house.visit(request.session_hash).turn != number:
+            return [gr.skip()] * 14  # a newer change is being answered: an older answer must not come after it
         return [
             *values(shown, trouble),
             number,

@@ -44,8 +44,9 @@ def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str 
     """
     visit = house.visit(session)
     time.sleep(REST)
-    if visit.turn != turn:
+    if visit.turn != turn or visit.settling == turn:
         return
+    visit.settling = turn
     yield None, "Loading the model …"
     bench = house.bench(recipe)
     for stage in prepare(bench, recipe):
