@@ -209,7 +209,8 @@ byte-level BPE tokenizer of 4,096 tokens, trained from scratch for the Lowrank E
 while you watch, and narrow enough that you hear what is lost.
 
 Everything below was measured by `python -m lowrank_core.demo.card` in float32 on a CPU: {windows} windows of 256 tokens per
-text from its start, no BOS.
+text from its start, no BOS. Chats are scored whole, the user's turns too, which nobody can foresee: hence the 14 below for a
+world it knows by heart.
 
 ## What it was trained on
 
