@@ -11,6 +11,7 @@ TEXTS_FOLDER = ASSETS / "texts"
 CALIBRATION_WINDOWS = 128
 PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensitivity point is measured on
 GRADIENT_WINDOWS = 16  # of the calibration windows, the first ones, that go backward
+WALK_BATCH = 8  # windows at a time in the anchored walk
 EVALUATION_WINDOWS = 64
 CPU_WINDOW, GPU_WINDOW = 256, 2048
 CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at

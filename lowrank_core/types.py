@@ -1,7 +1,8 @@
 """The words of the project as frozen values (numpy only, so that pages can read results without torch)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class Site:
     group: str  # key of the input group, e.g. "3.qkv"
     d_out: int
     d_in: int
+    bias: bool = False  # whether the layer adds one
 
     @property
     def parameters(self) -> int:
@@ -29,6 +31,76 @@ class Site:
     @property
     def label(self) -> str:
         return f"block {self.block} · {self.role}"
+
+    def cost(self, rank: int) -> int:
+        """Parameters of plain factors of a rank: r (m + n)."""
+        return rank * (self.d_out + self.d_in)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What gets one rank: a site, or the sites of an input group that share a right factor; and how it is factored."""
+
+    sites: tuple[Site, ...]
+    method: str = "asvd-i"
+    settings: Mapping[str, float] = field(default_factory=dict, hash=False)  # every parameter of the method
+    storage: str = "factored"  # or "pivoted": r rows are kept, the others are written in terms of them
+    biased: bool = False  # whether compression adds a bias that the dense layer does not have
+
+    @property
+    def path(self) -> str:
+        """The site's path; the input group's key where several sites share."""
+        return self.sites[0].path if len(self.sites) == 1 else self.sites[0].group
+
+    @property
+    def block(self) -> int:
+        return self.sites[0].block
+
+    @property
+    def role(self) -> str:
+        return "+".join(s.role for s in self.sites)
+
+    @property
+    def group(self) -> str:
+        return self.sites[0].group
+
+    @property
+    def label(self) -> str:
+        return f"block {self.block} · {self.role}"
+
+    @property
+    def d_out(self) -> int:
+        return sum(s.d_out for s in self.sites)
+
+    @property
+    def d_in(self) -> int:
+        return self.sites[0].d_in
+
+    @property
+    def parameters(self) -> int:
+        """Entries of the dense weights."""
+        return self.d_out * self.d_in
+
+    @property
+    def max_rank(self) -> int:
+        return min(self.d_out, self.d_in)
+
+    def cost(self, rank: int) -> int:
+        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and r indices; and an added bias."""
+        plain = rank * (self.d_out + self.d_in)
+        return plain + (rank - rank * rank if self.storage == "pivoted" else 0) + (self.d_out if self.biased else 0)
+
+
+class Priced(Protocol):
+    """A Site or a Unit: what an allocator gives a rank to."""
+
+    path: str
+    d_out: int
+    d_in: int
+    parameters: int
+    max_rank: int
+
+    def cost(self, rank: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -87,10 +159,13 @@ class Spectrum:
     output_error: np.ndarray  # (K,) tr(Δ C Δᵀ): mean squared change of the output, summed over outputs
     energy: float  # tr(W C Wᵀ), the error of rank 0
     loss_scale: float  # ½ · mean squared output gradient: nats per unit of output error
+    loss: np.ndarray | None = None  # (K,) predicted nats, of methods that weigh the outputs themselves
+    stable_rank: float = 0.0  # ‖W‖²_F / σ₁² of the weight itself
 
     def predicted(self, rank: int | np.ndarray) -> np.ndarray:
         """Predicted nll above dense (nats per token) at a rank; between given ranks by linear interpolation."""
-        return self.loss_scale * np.interp(rank, self.ranks, self.output_error)
+        nats = self.loss_scale * self.output_error if self.loss is None else self.loss
+        return np.interp(rank, self.ranks, nats)
 
     @property
     def energy_kept(self) -> np.ndarray:
@@ -112,28 +187,39 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """A rank for every site, or None where it stays dense."""
+    """A rank for every unit, or None where it stays dense."""
 
-    ranks: Mapping[str, int | None]
-    storage: str = "factored"
+    ranks: Mapping[str, int | None]  # unit path → rank
 
-    def kept(self, sites: tuple[Site, ...]) -> int:
-        """Parameters of the sites under this plan, counted from the integer ranks."""
-        return sum(cost(s, self.ranks.get(s.path)) for s in sites)
+    def kept(self, units: Iterable[Priced]) -> int:
+        """Parameters of the units under this plan, counted from the integer ranks."""
+        return sum(cost(u, self.ranks.get(u.path)) for u in units)
 
-    def ratio(self, sites: tuple[Site, ...]) -> float:
-        """The fraction of the sites' parameters that is removed."""
-        return 1.0 - self.kept(sites) / sum(s.parameters for s in sites)
+    def ratio(self, units: Iterable[Priced]) -> float:
+        """The fraction of the units' parameters that is removed."""
+        units = tuple(units)
+        return 1.0 - self.kept(units) / sum(u.parameters for u in units)
+
+    def site_ranks(self, units: Iterable[Unit]) -> dict[str, int | None]:
+        """Site path → the rank of its unit."""
+        return {s.path: self.ranks.get(u.path) for u in units for s in u.sites}
 
 
-def cost(site: Site, rank: int | None) -> int:
-    """Parameters a site has at a rank: r (m + n) factored, m n dense."""
-    return site.parameters if rank is None else rank * (site.d_out + site.d_in)
+def cost(unit: Priced, rank: int | None) -> int:
+    """Parameters a unit has at a rank, or dense."""
+    return unit.parameters if rank is None else unit.cost(rank)
 
 
-def rank_at(site: Site, keep: float) -> int | None:
-    """The largest rank whose factors hold at most `keep` of the site's parameters; None from keep 1 on."""
-    return None if keep >= 1 else max(1, int(keep * site.parameters / (site.d_out + site.d_in) + 1e-9))
+def rank_at(unit: Priced, keep: float) -> int | None:
+    """The largest rank that holds at most `keep` of the unit's parameters, at least 1; None from keep 1 on."""
+    if keep >= 1:
+        return None
+    budget = keep * unit.parameters + 1e-6
+    low, high = 1, unit.max_rank
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if unit.cost(middle) <= budget else (low, middle - 1)
+    return low
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 """What an allocator sees and says: a table of units, candidates and predicted or measured losses in, a Plan out."""
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import BadValue
-from ..types import Plan, Site, cost
+from ..types import Plan, Priced, cost
 
 
 @dataclass(frozen=True)
 class Problem:
     """Everything a rank choice may depend on; no model, no file, no clock."""
 
-    sites: tuple[Site, ...]  # those that may be compressed
+    sites: tuple[Priced, ...]  # the units that may be compressed; plain sites are units of their own
     ratio: float  # share of their parameters to remove
     curves: Mapping[str, np.ndarray]  # path → (max_rank + 1,) loss above dense (nats) at every rank
     table: Mapping[str, Mapping[float, float]] = field(default_factory=dict)  # path → {keep: loss above dense}
+    multiple: int = 1  # ranks come in multiples of this
+    stable_ranks: Mapping[str, float] = field(default_factory=dict)  # path → ‖W‖²_F / σ₁²
 
     @property
     def budget(self) -> int:
@@ -55,75 +58,91 @@ def check_ratio(ratio: float) -> float:
     return value
 
 
-def break_even(site: Site) -> int:
-    """The largest rank whose factors are smaller than the weight."""
-    return (site.parameters - 1) // (site.d_out + site.d_in)
+def break_even(unit: Priced) -> int:
+    """The largest rank at which a unit is smaller than its weight; 0 where there is none."""
+    low, high = 0, unit.max_rank
+    while low < high:  # the cost rises with the rank up to the largest
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if unit.cost(middle) < unit.parameters else (low, middle - 1)
+    return low
 
 
 def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[str, int | None]:
-    """Ranks that use the budget to less than one rank of the smallest unit (our finishing step, after any rule).
+    """Ranks that use the budget to less than one step of the smallest unit (our finishing step, after any rule).
 
-    Over budget: a rank is taken away where it costs least loss per parameter. Under: a rank is added where it saves
-    most; a site whose next rank would reach its dense size is made dense when that fits. A rank that is no smaller
-    than the weight is dense from the start.
+    Over budget: a step is taken away where it costs least loss per parameter. Under: a step is added where it saves
+    most; a unit whose next step would reach its dense size is made dense when that fits. A step is one rank, or
+    `problem.multiple` ranks. A rank that is no smaller than the weight is dense from the start.
     """
-    sites = {s.path: s for s in problem.sites}
-    ranks = {p: None if r is not None and r > break_even(sites[p]) else r for p, r in ranks.items()}
-    left = problem.budget - sum(cost(s, ranks[s.path]) for s in problem.sites)
-    curves = {p: np.asarray(problem.curves[p], float) for p in sites}
-
-    def gain(path: str, rank: int) -> float:  # loss saved per parameter by the next rank
-        site = sites[path]
-        curve = curves[path]
-        return (curve[rank] - curve[min(rank + 1, len(curve) - 1)]) / (site.d_out + site.d_in)
-
+    ladders = {u.path: Ladder.of(u, problem) for u in problem.sites}
+    at = {p: ladders[p].index(r) for p, r in ranks.items()}
+    left = problem.budget - sum(ladders[p].costs[i] for p, i in at.items())
     while left < 0:
-        paths = [p for p in sites if (break_even(sites[p]) if ranks[p] is None else ranks[p] - 1) > 0]
-        if not paths:
+        down = {p: ladders[p].gain(i - 1) for p, i in at.items() if i > 0}
+        if not down:
             raise_infeasible(problem)
-
-        def loss(p: str) -> float:
-            if ranks[p] is None:
-                return (curves[p][break_even(sites[p])]) / max(
-                    1, sites[p].parameters - cost(sites[p], break_even(sites[p]))
-                )
-            return gain(p, ranks[p] - 1)
-
-        path = min(paths, key=loss)
-        before = cost(sites[path], ranks[path])
-        ranks[path] = break_even(sites[path]) if ranks[path] is None else ranks[path] - 1
-        left += before - cost(sites[path], ranks[path])
+        path = min(down, key=down.get)
+        at[path] -= 1
+        left += ladders[path].price(at[path])
     while True:
-        options = []
-        for path, site in sites.items():
-            rank = ranks[path]
-            if rank is None:
-                continue
-            step = site.d_out + site.d_in
-            if rank < break_even(site):
-                if step <= left:
-                    options.append((gain(path, rank), path, rank + 1, step))
-            elif site.parameters - cost(site, rank) <= left:
-                price = site.parameters - cost(site, rank)
-                options.append((curves[path][rank] / price, path, None, price))
-        if not options:
-            return ranks
-        _, path, ranks[path], price = max(options, key=lambda o: o[0])
-        left -= price
+        up = {p: ladders[p].gain(i) for p, i in at.items() if ladders[p].fits(i, left)}
+        if not up:
+            return {p: ladders[p].ranks[i] for p, i in at.items()}
+        path = max(up, key=up.get)
+        left -= ladders[path].price(at[path])
+        at[path] += 1
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A unit's choices in rising order of size: ranks, then dense."""
+
+    ranks: tuple[int | None, ...]
+    costs: tuple[int, ...]  # parameters
+    losses: tuple[float, ...]  # expected nats above dense
+    last: int  # the largest rank that is smaller than the weight
+
+    @classmethod
+    def of(cls, unit: Priced, problem: Problem) -> "Ladder":
+        """Every multiple of the problem's step that is smaller than the weight (else rank 1, where that is)."""
+        last = break_even(unit)
+        ranks = list(range(problem.multiple, last + 1, problem.multiple)) or list(range(1, min(1, last) + 1))
+        curve = problem.curves[unit.path]
+        costs = [*(unit.cost(r) for r in ranks), unit.parameters]
+        return cls((*ranks, None), tuple(costs), (*(float(curve[r]) for r in ranks), 0.0), last)
+
+    def index(self, rank: int | None) -> int:
+        """Where a rank stands: the largest choice at or below it."""
+        if rank is None or rank > self.last:
+            return len(self.ranks) - 1
+        return max(0, bisect.bisect_right(self.ranks[:-1], rank) - 1)
+
+    def price(self, i: int) -> int:
+        """Parameters from choice i to the next."""
+        return self.costs[i + 1] - self.costs[i]
+
+    def gain(self, i: int) -> float:
+        """Loss saved per parameter from choice i to the next."""
+        return (self.losses[i] - self.losses[i + 1]) / max(1, self.price(i))
+
+    def fits(self, i: int, left: int) -> bool:
+        """Whether there is a next choice, and room for it."""
+        return i + 1 < len(self.ranks) and self.price(i) <= left
 
 
 def raise_infeasible(problem: Problem) -> None:
     """BudgetNotFeasible, naming the largest ratio that rank 1 everywhere reaches."""
     from ..errors import BudgetNotFeasible
 
-    least = sum(min(cost(s, 1), s.parameters) for s in problem.sites)
+    step = problem.multiple
+    least = sum(min(cost(s, step if step <= break_even(s) else 1), s.parameters) for s in problem.sites)
     most = 1 - least / sum(s.parameters for s in problem.sites)
     raise BudgetNotFeasible(
-        f"No ranks reach the ratio {problem.ratio}.", f"Rank 1 everywhere removes {most:.4f}: ask for less."
+        f"No ranks reach the ratio {problem.ratio}.", f"Rank {step} everywhere removes {most:.4f}: ask for less."
     )
 
 
-def sequence_of_sites(sites: Sequence[Site]) -> tuple[Site, ...]:
+def sequence_of_sites(sites: Sequence[Priced]) -> tuple[Priced, ...]:
     """The sites as a tuple; BadValue where there are none."""
     if not sites:
         raise BadValue("There is no layer to compress.", "Leave at least one role and one block open.")

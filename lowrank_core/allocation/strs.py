@@ -1,5 +1,7 @@
 """ASVD's sensitivity-based truncation rank search: one cut through all measured (site, ratio) pairs."""
 
+from collections.abc import Mapping
+
 from ..types import cost, rank_at
 from .base import Allocator, Problem
 
@@ -11,8 +13,13 @@ def allocate(problem: Problem) -> dict[str, int | None]:
     Losses measured on the calibration windows where the table has them, predicted ones from the curves elsewhere are
     the caller's business: the rule sees one table.
     """
+    return cut_through(problem, problem.table)
+
+
+def cut_through(problem: Problem, table: Mapping[str, Mapping[float, float]]) -> dict[str, int | None]:
+    """The ranks of the first cut through a table path → {keep: sensitivity} that meets the problem's budget."""
     sites = {s.path: s for s in problem.sites}
-    entries = sorted(((loss, path, keep) for path in sites for keep, loss in problem.table[path].items()), reverse=True)
+    entries = sorted(((loss, path, keep) for path in sites for keep, loss in table[path].items()), reverse=True)
 
     def apply(cut: int) -> dict[str, int | None]:
         keeps: dict[str, float] = {}

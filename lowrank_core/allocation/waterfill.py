@@ -2,17 +2,13 @@
 
 import numpy as np
 
-from .base import Allocator, Problem, break_even
+from .base import Allocator, Ladder, Problem
 
 
 def allocate(problem: Problem) -> dict[str, int | None]:
     """For each site the rank that minimises loss(r) + λ · parameters(r), dense among the choices, λ by bisection."""
-    options = []
-    for site in problem.sites:
-        last = break_even(site)
-        costs = np.append(np.arange(1, last + 1) * (site.d_out + site.d_in), site.parameters).astype(float)
-        losses = np.append(np.asarray(problem.curves[site.path], float)[1 : last + 1], 0.0)
-        options.append((losses, costs))
+    ladders = [Ladder.of(u, problem) for u in problem.sites]
+    options = [(np.array(x.losses), np.array(x.costs, float)) for x in ladders]
 
     def choose(price: float) -> list[int]:
         return [int(np.argmin(losses + price * costs)) for losses, costs in options]
@@ -27,10 +23,7 @@ def allocate(problem: Problem) -> dict[str, int | None]:
         middle = (low + high) / 2
         low, high = (middle, high) if size(choose(middle)) > problem.budget else (low, middle)
     choice = choose(high)
-    return {
-        s.path: None if i == len(costs) - 1 else i + 1
-        for s, i, (_, costs) in zip(problem.sites, choice, options, strict=True)
-    }
+    return {u.path: x.ranks[i] for u, x, i in zip(problem.sites, ladders, choice, strict=True)}
 
 
 ALLOCATOR = Allocator(

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from ..allocation import ALLOCATORS
 from ..calibration.texts import Text, read_text
 from ..jobs import Job, Progress, job
-from ..methods import METHODS
 from ..models.loading import LoadedModel, load_model
 from ..store import Store
 from ..study.build import Workbench
 from ..study.compress import compress, evaluate, open_workbench
 from ..study.planning import Points, make_plan, measuring_order
 from ..study.recipe import Recipe
-from ..types import Measurement, Plan, Spectrum
+from ..study.units import units_of
+from ..types import Measurement, Plan, Spectrum, Unit
 from .grid import Grid, Quality, Row
 
 
@@ -61,54 +61,57 @@ def _group(
 ) -> Job[list[Row]]:
     """The rows of recipes that differ in allocator and ratio only."""
     yield from bench.calibrate()
-    method = recipes[0].method
-    spectra = yield from bench.spectra(method, METHODS[method].settle(recipes[0].parameters))
-    points = yield from _points(bench, recipes, spectra)
+    units = units_of(bench.loaded.anatomy.sites, recipes[0])
+    spectra = yield from bench.spectra(units)
+    points = yield from _points(bench, recipes, units, spectra)
     rows = []
     for recipe in recipes:
         began = time.perf_counter()
-        measured = points if ALLOCATORS[recipe.allocator].measures else {}
-        plan = make_plan(bench.loaded.anatomy.sites, recipe, spectra, measured)
+        plan = make_plan(units, recipe, spectra, points)
         model = None
         for text in texts:
             if model is None and not _is_known(bench, recipe, plan, text, windows):
                 model = compress(bench, recipe, plan)
             found = yield from evaluate.steps(bench, text, model, recipe, plan, windows)
-            rows.append(_row(bench, recipe, plan, text, found, dense[text.name], time.perf_counter() - began))
+            rows.append(_row(bench, recipe, units, plan, text, found, dense[text.name], time.perf_counter() - began))
             began = time.perf_counter()
     return rows
 
 
-def _points(bench: Workbench, recipes: Iterable[Recipe], spectra: dict[str, Spectrum]) -> Job[Points]:
-    """path → keep → Point, complete, where an allocator among the recipes measures; else nothing."""
+def _points(
+    bench: Workbench, recipes: Iterable[Recipe], units: tuple[Unit, ...], spectra: dict[str, Spectrum]
+) -> Job[Points]:
+    """Unit path → keep → Point, complete, where an allocator among the recipes measures; else nothing."""
     table: dict[str, dict] = {}
     measuring = next((r for r in recipes if ALLOCATORS[r.allocator].measures), None)
     if measuring is not None:
-        order = measuring_order(bench.loaded.anatomy.sites, measuring, spectra)
-        parameters = METHODS[measuring.method].settle(measuring.parameters)
-        for point in (yield from bench.measure(measuring.method, parameters, order)):
+        for point in (yield from bench.measure(measuring_order(units, measuring, spectra))):
             table.setdefault(point.path, {})[point.keep] = point
     return table
 
 
 def _is_known(bench: Workbench, recipe: Recipe, plan: Plan, text: Text, windows: int) -> bool:
     """Whether the store has this measurement, so that no model need be built for it."""
-    parameters = METHODS[recipe.method].settle(recipe.parameters)
-    ranks = dict(plan.ranks)
-    return bench.study.evaluation(recipe.method, parameters, ranks, text, windows, bench.source.window) is not None
+    return bench.study.evaluation(recipe, plan, text, windows) is not None
 
 
 def _row(
-    bench: Workbench, recipe: Recipe, plan: Plan, text: Text, found: Measurement, dense: Measurement, seconds: float
+    bench: Workbench,
+    recipe: Recipe,
+    units: tuple[Unit, ...],
+    plan: Plan,
+    text: Text,
+    found: Measurement,
+    dense: Measurement,
+    seconds: float,
 ) -> Row:
-    sites = bench.loaded.anatomy.sites
-    parameters = bench.loaded.parameters - sum(s.parameters for s in sites) + plan.kept(sites)
+    parameters = bench.loaded.parameters - sum(u.parameters for u in units) + plan.kept(units)
     return Row(
         recipe.text,
         recipe.method,
         recipe.allocator,
         recipe.ratio,
-        plan.ratio(sites),
+        plan.ratio(units),
         recipe.seed,
         parameters,
         parameters * bench.loaded.model.dtype.itemsize,

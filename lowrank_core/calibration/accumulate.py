@@ -20,13 +20,14 @@ class Moments:
     absolute: Tensor  # (n,) Σ |x|
     fourth: Tensor  # (n,) Σ x⁴
     largest: Tensor  # (n,) max |x|
+    plain: Tensor  # (n,) Σ x
 
     @classmethod
     def zeros(cls, channels: int, device: torch.device) -> "Moments":
         def zero(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
-        return cls(0, zero(channels, channels), zero(channels), zero(channels), zero(channels))
+        return cls(0, zero(channels, channels), zero(channels), zero(channels), zero(channels), zero(channels))
 
     def add(self, x: Tensor, where: str) -> None:
         """Add inputs x (…, n); NonFinite, naming the input group, where they are not finite."""
@@ -39,6 +40,7 @@ class Moments:
         self.absolute += magnitude.sum(0)
         self.fourth += flat.pow(4).sum(0)
         self.largest = torch.maximum(self.largest, magnitude.amax(0))
+        self.plain += flat.sum(0)
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of both samples together."""
@@ -48,11 +50,13 @@ class Moments:
             self.absolute + other.absolute,
             self.fourth + other.fourth,
             torch.maximum(self.largest, other.largest),
+            self.plain + other.plain,
         )
 
     def statistics(self) -> Statistics:
         """What the methods read."""
-        return Statistics(self.gram / self.tokens, self.absolute / self.tokens, self.largest, self.tokens)
+        n = self.tokens
+        return Statistics(self.gram / n, self.absolute / n, self.largest, n, self.plain / n)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ..allocation import ALLOCATORS
 from ..errors import BadValue
 from ..jobs import Job
 from ..settings import CALIBRATION_WINDOWS
-from ..study.recipe import Recipe, choose, read_recipe, recipe_of
+from ..study.recipe import STORAGES, Recipe, read_recipe, recipe_of
 from .opening import dense_folder, open_bench
 from .options import Allocator, Calibrate, Device, Dtype, Json, Method, Model, Out, ProbeWindows, Window, ratio_of
 from .output import emit, table
@@ -17,8 +17,6 @@ from .relay import relay
 
 if TYPE_CHECKING:
     from ..study.compress import Compressed
-
-STORAGES = {"factored": "two thin factors", "merged": "multiplied out again, which saves no bytes"}
 
 Ratio = Annotated[
     str,
@@ -36,8 +34,9 @@ Storage = Annotated[
     str,
     typer.Option(
         metavar="STORAGE",
-        help=" ".join(f"{k}: {v}." for k, v in STORAGES.items()),
+        help=" ".join(f"{k}: {v}." for k, v in STORAGES.items()) + " By default factored.",
         autocompletion=lambda: list(STORAGES),
+        show_default=False,
     ),
 ]
 Windows = Annotated[
@@ -62,7 +61,7 @@ def compress(
     allocator: Allocator = None,
     calibrate: Calibrate = None,
     out: Out = None,
-    storage: Storage = "factored",
+    storage: Storage = None,
     json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -72,7 +71,6 @@ def compress(
     probe_windows: ProbeWindows = None,
 ) -> None:
     """A smaller model: calibrate, factorize, choose ranks, exchange the layers, and save where --out says."""
-    choose(STORAGES, storage, "storage")
     flags = {
         "model": model,
         "ratio": None if ratio is None else ratio_of(ratio),
@@ -83,11 +81,12 @@ def compress(
         "windows": windows,
         "window": window,
         "probe_windows": probe_windows,
+        "storage": storage,
     }
     settled = settle(flags, recipe)
     dense_folder(model)
-    compressed, written = relay(_compress(settled, out, storage, device, dtype))
-    emit(_record(compressed, storage, out, written), json, _show)
+    compressed, written = relay(_compress(settled, out, device, dtype))
+    emit(_record(compressed, out, written), json, _show)
 
 
 def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
@@ -101,7 +100,7 @@ def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
 
 
 def _compress(
-    recipe: Recipe, out: Path | None, storage: str, device: str | None, dtype: str | None
+    recipe: Recipe, out: Path | None, device: str | None, dtype: str | None
 ) -> Job[tuple["Compressed", int | None]]:
     """The Compressed model, and the bytes written where it was saved."""
     from ..study.compress import Clock, run
@@ -115,14 +114,15 @@ def _compress(
     if out is None:
         return compressed, None
     clock = Clock()
-    written = save(compressed, out, storage)
+    written = save(compressed, out, recipe.storage)
     clock.lap("save")
     compressed.seconds.update(clock.seconds)
     return compressed, written
 
 
-def _record(compressed: "Compressed", storage: str, out: Path | None, written: int | None) -> dict[str, Any]:
+def _record(compressed: "Compressed", out: Path | None, written: int | None) -> dict[str, Any]:
     recipe, before, after = compressed.recipe, compressed.parameters_before, compressed.parameters_after
+    storage = recipe.storage
     after = before if storage == "merged" else after
     found = {
         "model": recipe.model,
@@ -137,7 +137,7 @@ def _record(compressed: "Compressed", storage: str, out: Path | None, written: i
         "params_after": after,
         "bytes_before": before * compressed.element_size,
         "bytes_after": after * compressed.element_size,
-        "ranks": dict(compressed.plan.ranks),
+        "ranks": compressed.ranks,
         "predicted_nll": compressed.predicted_nll,
         "seconds": compressed.seconds,
     }

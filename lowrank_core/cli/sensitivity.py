@@ -4,8 +4,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..jobs import Job
-from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, CANDIDATES, PROBE_WINDOWS, SEED
+from ..study.recipe import Recipe
+from ..study.units import units_of
 from ..types import Measurement
 from .opening import dense_folder, open_bench, recipe_from
 from .options import (
@@ -65,13 +66,13 @@ def sensitivity(
 
 def _measure(bench: "Workbench", method: str, keeps: tuple[float, ...]) -> Job[dict[str, Any]]:
     """The points of every site, the dense loss on their windows, and the passes over those windows run for them."""
-    parameters = METHODS[method].settle()
-    wanted = [(path, keep) for keep in keeps for path in bench.sites]
-    known = {path: bench.study.points(path, method, parameters) for path in bench.sites}
-    new = sum(keep not in known[path] for path, keep in wanted)
+    units = units_of(bench.loaded.anatomy.sites, Recipe(method=method))
+    wanted = [(unit, keep) for keep in keeps for unit in units]
+    known = {unit.path: bench.study.points(unit) for unit in units}
+    new = sum(keep not in known[unit.path] for unit, keep in wanted)
     if new:
         yield from bench.calibrate()
-    points = yield from bench.measure(method, parameters, wanted)
+    points = yield from bench.measure(wanted)
     dense, ran = yield from _dense(bench, probed=new > 0)
     forwards = new + ran
     tokens = min(bench.study.probe_windows, len(bench.windows)) * bench.source.window
@@ -92,7 +93,7 @@ def _dense(bench: "Workbench", probed: bool) -> Job[tuple[Measurement, int]]:
     source, text = bench.source, bench.study.text
     windows = min(bench.study.probe_windows, source.windows)
     digest = f"{text.digest}@{source.seed}" if source.seed else text.digest  # seed 0 reads as evaluations do
-    key = source.evaluation(None, {}, {}, digest, windows, source.window)
+    key = source.dense_evaluation(digest, windows, source.window)
     stored = bench.store.read(key)
     if stored is not None:
         return artefacts.unpack_measurement(stored), int(probed)

@@ -1,4 +1,4 @@
-"""What one site costs: its factors in place, everything else dense, the loss against the dense loss.
+"""What one unit costs: its factors in place, everything else dense, the loss against the dense loss.
 
 Both losses are on the same windows.
 The hidden states that enter each block are kept, so a change in block b runs blocks b … L only.
@@ -6,15 +6,16 @@ Memory: (blocks + 1) × windows × T × d floats.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..jobs import Job, Progress
 from ..models.blocks import BlockRunner
 from ..models.loading import LoadedModel
-from ..models.surgery import exchanged, factored, share_copy
-from ..types import Point, Site
+from ..models.surgery import exchanged, share_copy
+from ..types import Point, Unit
 from .perplexity import BATCH, window_nll
 
 
@@ -44,13 +45,12 @@ class Probe:
         self.dense_nll = self._nll(total - 1)
         yield Progress("probe", total, total, "the dense model")
 
-    def measure(self, site: Site, keep: float, left: Tensor, right: Tensor) -> Point:
-        """The Point of a site whose weight is replaced by left @ right, in the model's dtype."""
-        linear = self.model.get_submodule(site.path)
-        with exchanged(self.model, {site.path: factored(linear, left, right)}):
-            difference = self._nll(site.block) - self.dense_nll
+    def measure(self, unit: Unit, keep: float, rank: int, modules: Mapping[str, nn.Module]) -> Point:
+        """The Point of a unit with these modules (site path → module) in its place."""
+        with exchanged(self.model, modules):
+            difference = self._nll(unit.block) - self.dense_nll
         spread = difference.std().item() / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        return Point(site.path, keep, left.shape[1], difference.mean().item(), spread)
+        return Point(unit.path, keep, rank, difference.mean().item(), spread)
 
     @torch.no_grad()
     def _nll(self, start: int) -> Tensor:

@@ -2,10 +2,35 @@
 
 from .factorizations import (
     balanced_svd,
+    check_finite,
+    completed,
+    cross_error_tail,
     output_error_tail,
     projection_factors,
+    reduced,
+    ridged,
     scaled_svd,
     singular_values,
+    square_root,
+    stable_rank,
+    tail_sums,
 )
+from .interpolative import chosen_columns, interpolative
 
-__all__ = ["balanced_svd", "output_error_tail", "projection_factors", "scaled_svd", "singular_values"]
+__all__ = [
+    "balanced_svd",
+    "check_finite",
+    "chosen_columns",
+    "completed",
+    "cross_error_tail",
+    "interpolative",
+    "output_error_tail",
+    "projection_factors",
+    "reduced",
+    "ridged",
+    "scaled_svd",
+    "singular_values",
+    "square_root",
+    "stable_rank",
+    "tail_sums",
+]

@@ -1,12 +1,20 @@
-"""The four matrix facts every method is built from. All of them take and give float64."""
+"""The matrix facts every method is built from. All of them take and give float64."""
 
 import torch
 from torch import Tensor
+
+from ..errors import NonFinite
 
 
 def singular_values(w: Tensor) -> Tensor:
     """(min(m, n),) singular values of w (m, n), falling."""
     return torch.linalg.svdvals(w)
+
+
+def stable_rank(w: Tensor) -> float:
+    """‖W‖²_F / σ₁² of w (m, n); 0 for a zero matrix."""
+    largest = float(torch.linalg.matrix_norm(w, 2)) ** 2
+    return float(w.square().sum()) / largest if largest > 0 else 0.0
 
 
 def scaled_svd(w: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,11 +42,45 @@ def output_error_tail(sigma: Tensor, unscaled: Tensor, gram: Tensor) -> Tensor:
     return tail_sums(terms)
 
 
+def cross_error_tail(left: Tensor, right: Tensor, gram: Tensor) -> Tensor:
+    """(R + 1,) tr(Δ C Δᵀ) at ranks 0 … R of any factors of every rank, left (m, R) and right (R, n), C (n, n).
+
+    With L ≠ I the left vectors are not orthogonal, and the products of different directions count, too:
+    Σ_{i,j>r} (left_i · left_j) (right_i C right_j). Such an error may rise with the rank.
+    """
+    products = (left.T @ left) * (right @ gram @ right.T)
+    own = products.diagonal()
+    with_later = products.triu(1).sum(1)
+    tail = torch.zeros(len(own) + 1, dtype=own.dtype, device=own.device)
+    tail[:-1] = (own + 2 * with_later).flip(0).cumsum(0).flip(0)
+    return tail.clamp_min(0)
+
+
 def tail_sums(terms: Tensor) -> Tensor:
     """(R + 1,) sums of what lies behind each cut; rounding never makes one negative."""
     tail = torch.zeros(len(terms) + 1, dtype=terms.dtype, device=terms.device)
     tail[:-1] = terms.clamp_min(0).flip(0).cumsum(0).flip(0)
     return tail
+
+
+def ridged(gram: Tensor, ridge: float) -> Tensor:
+    """C + ridge · (tr C / n) · I."""
+    n = len(gram)
+    return gram + ridge * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device) if n else gram
+
+
+def square_root(moment: Tensor, ridge: float, floor: float = 1e-12) -> tuple[Tensor, Tensor]:
+    """The symmetric square root of a second moment with a ridge, and its inverse; both (n, n).
+
+    Eigenvalues are kept above `floor` times the largest, so that the inverse exists; I where the moment is zero.
+    """
+    values, vectors = torch.linalg.eigh(ridged((moment + moment.T) / 2, ridge))
+    largest = values[-1].clamp_min(0)
+    if largest <= 0:
+        identity = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+        return identity, identity
+    root = values.clamp_min(floor * largest).sqrt()
+    return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 
 
 def projection_factors(w: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,18 +91,31 @@ def projection_factors(w: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Where m > n the problem is reduced by W = Q R first. Directions with λ = 0, which no token used, are ordered by
     the SVD of what they leave of W, so that full rank reproduces W.
     """
-    q = None
-    core = w
-    if w.shape[0] > w.shape[1]:
-        q, core = torch.linalg.qr(w)
+    q, core = reduced(w)
     moment = core @ gram @ core.T
     values, vectors = torch.linalg.eigh((moment + moment.T) / 2)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     used = int((values > values[0] * len(values) * torch.finfo(values.dtype).eps).sum()) if len(values) else 0
-    if used < len(values):
-        rest = vectors[:, used:]
-        turn, _, _ = torch.linalg.svd(rest.T @ core, full_matrices=False)
-        vectors = torch.cat([vectors[:, :used], rest @ turn], 1)
-        values = torch.cat([values[:used], torch.zeros_like(values[used:])])
-    left = vectors if q is None else q @ vectors
-    return left, vectors.T @ core, values
+    vectors = completed(vectors, used, core)
+    values = torch.cat([values[:used], torch.zeros_like(values[used:])])
+    return (vectors if q is None else q @ vectors), vectors.T @ core, values
+
+
+def reduced(w: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Q (m, n) and the core R (n, n) with w = Q R where m > n; None and w itself where it is not."""
+    return torch.linalg.qr(w) if w.shape[0] > w.shape[1] else (None, w)
+
+
+def completed(vectors: Tensor, used: int, core: Tensor) -> Tensor:
+    """Orthonormal vectors (k, k), those from `used` on turned to the singular directions of what they see of core."""
+    if used == vectors.shape[1]:
+        return vectors
+    rest = vectors[:, used:]
+    turn, _, _ = torch.linalg.svd(rest.T @ core, full_matrices=False)
+    return torch.cat([vectors[:, :used], rest @ turn], 1)
+
+
+def check_finite(tensor: Tensor, where: str) -> None:
+    """Nothing; NonFinite, naming what it is, where a value is NaN or infinite."""
+    if not bool(torch.isfinite(tensor).all()):
+        raise NonFinite(f"{where} holds NaN or infinity.", "Load the model in float32 or bfloat16.")

@@ -3,7 +3,7 @@
 from .base import Factorization, Method
 
 
-def factorize(weight, statistics, parameters) -> Factorization:
+def factorize(weight, statistics, settings) -> Factorization:
     """Truncated SVD of W (Eckart–Young); the statistics only price the error."""
     from ..linalg import balanced_svd, output_error_tail
 

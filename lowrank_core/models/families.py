@@ -14,6 +14,7 @@ class Family:
     roles: Mapping[str, str]  # path below a block → role
     groups: Mapping[str, str]  # role → name of its input group
     bos: bool = False  # whether every window needs a BOS token in front
+    carries: tuple[str, ...] = ()  # roles whose output is added to the residual stream as it is
 
 
 LLAMA_ROLES = {
@@ -28,10 +29,17 @@ LLAMA_ROLES = {
 LLAMA_GROUPS = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up", "up": "gate_up", "down": "down"}
 
 FAMILIES: tuple[Family, ...] = (
-    Family("LLaMA", ("llama", "mistral", "qwen2", "qwen3", "smollm3"), "model.layers", LLAMA_ROLES, LLAMA_GROUPS),
+    Family("LLaMA", ("llama", "mistral", "qwen2", "qwen3", "smollm3"), "model.layers", LLAMA_ROLES, LLAMA_GROUPS,
+           carries=("o", "down")),
 )
 
 
 def family_of(model_type: str) -> Family | None:
     """The row of a model type, or None where the generic fallback must do."""
     return next((f for f in FAMILIES if model_type in f.model_types), None)
+
+
+def carries(model_type: str) -> tuple[str, ...]:
+    """The roles of a model type whose output is added to the residual stream as it is; none where it is unknown."""
+    family = family_of(model_type)
+    return family.carries if family else ()

@@ -54,7 +54,8 @@ def anatomy(model: nn.Module) -> Anatomy:
             if isinstance(module, LINEARS) and id(module.weight) not in shared:
                 role, group = _place(family, name)
                 path = f"{blocks_path}.{index}.{name}"
-                sites.append(Site(path, index, role, f"{index}.{group}", module.out_features, module.in_features))
+                size = (module.out_features, module.in_features)
+                sites.append(Site(path, index, role, f"{index}.{group}", *size, module.bias is not None))
     if not sites:
         raise ModelUnsupported("The model has no linear layer that may be factored.", "Only nn.Linear layers are.")
     paths = tuple(f"{blocks_path}.{i}" for i in range(len(blocks)))

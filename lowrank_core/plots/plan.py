@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from ..types import Plan, Site, cost
+from ..types import Plan, Priced, cost
 from .style import INK, OKABE_ITO, figure
 
 
 def plan_map(
-    plan: Plan, sites: Sequence[Site], predicted: Mapping[str, float], selected: str | None = None
+    plan: Plan, sites: Sequence[Priced], predicted: Mapping[str, float], selected: str | None = None
 ) -> go.Figure:
     """Block × role, coloured by keep; dense sites are framed; hover: rank, parameters, share of the predicted loss."""
     roles = list(dict.fromkeys(s.role for s in sites))

@@ -3,9 +3,10 @@
 VERSIONS = {
     "anatomy": 1,  # sites and sizes of a model
     "channels": 2,  # ChannelSummary of an input group
-    "gram": 2,  # second moment and means of an input group
+    "gram": 3,  # second moment and means of an input group
+    "fisher": 1,  # output-gradient moments of a site
     "gradient": 1,  # mean squared output gradient of every site
-    "spectrum": 2,  # Spectrum of a site under a method
-    "points": 2,  # measured sensitivity points of a site
-    "evaluation": 2,  # nll of a model under a plan on a text
+    "spectrum": 3,  # Spectrum of a site under a method
+    "points": 3,  # measured sensitivity points of a site
+    "evaluation": 3,  # nll of a model under a plan on a text
 }

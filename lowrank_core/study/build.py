@@ -5,23 +5,28 @@ Every function is a job; stopped at any yield it keeps what it stored, and the n
 
 from collections.abc import Iterable
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
+from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
-from ..errors import ModelUnsupported
+from ..errors import ModelUnsupported, NonFinite
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress
+from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
+from ..models.surgery import modules_of
 from ..modules import FactoredLinear
 from ..settings import CANDIDATES, GRADIENT_WINDOWS
 from ..store import Artefact
-from ..types import Point, Site, Spectrum, rank_at
+from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
 from .read import Study
@@ -87,10 +92,25 @@ class Workbench:
             squares = yield from collect_gradients(self.loaded, self.windows[:GRADIENT_WINDOWS], self.source.seed)
             self.store.write(self.source.gradient(), Artefact({p: g.cpu().numpy() for p, g in squares.items()}))
 
-    def statistics(self, group: str) -> Statistics:
-        """The stored statistics of an input group, on the model's device; `calibrate` made them."""
-        found = self.store.read(self.source.gram(group))
-        tensors = {k: torch.from_numpy(v).to(self.loaded.device) for k, v in found.arrays.items()}
+    def collect_fisher(self) -> Job[None]:
+        """The output-gradient moments of every site, as far as they are not stored; over all calibration windows."""
+        done = frozenset(p for p in self.sites if self.store.read(self.source.fisher(p)))
+        if len(done) == len(self.sites):
+            return
+
+        def keep(site: Site, moments: OutputMoments) -> None:
+            arrays = {k: v.cpu().numpy() for k, v in moments.means().items()}
+            self.store.write(self.source.fisher(site.path), Artefact(arrays, {"tokens": moments.tokens}))
+
+        yield from collect_fisher(self.loaded, self.windows, keep, self.source.seed, done)
+
+    def statistics(self, unit: Unit) -> Statistics:
+        """The stored statistics of a unit, on the model's device; `calibrate` made them, and `collect_fisher`."""
+        found = self.store.read(self.source.gram(unit.group))
+        arrays = dict(found.arrays)
+        if METHODS[unit.method].gradients(unit.settings):
+            arrays |= self.store.read(self.source.fisher(unit.path)).arrays
+        tensors = {k: torch.from_numpy(v).to(self.loaded.device) for k, v in arrays.items()}
         return Statistics(**tensors, tokens=found.facts["tokens"])
 
     # --- spectra and factors ----------------------------------------------------------------------------------
@@ -102,63 +122,89 @@ class Workbench:
             return module.weight_u.detach().double() @ module.weight.detach().double()
         return self.loaded.model.get_submodule(path).weight.detach().double()
 
-    def factorization(self, path: str, method: str, parameters: dict) -> Factorization:
-        """A site's factorization, made once per method and kept in the model's dtype where it is sliceable.
+    def unit_weight(self, unit: Unit) -> Tensor:
+        """(Σ m, n) float64: the weights of a unit's sites, one above the other."""
+        return torch.cat([self.weight(s.path) for s in unit.sites])
 
-        ModelUnsupported where the model is already compressed.
+    def factorization(self, unit: Unit) -> Factorization:
+        """A unit's factorization, made once and kept in the model's dtype where the method is sliceable.
+
+        ModelUnsupported where the model is already compressed, NonFinite naming the site where the numbers are none.
         """
         if self.study.folder.compressed is not None:
             raise ModelUnsupported(
                 f"{self.loaded.name!r} is already compressed.", "Take the dense model it was made from."
             )
-        key = (path, method, tuple(sorted(parameters.items())))
+        key = (unit.path, unit.method, tuple(sorted(unit.settings.items())))
         if key not in self._factorizations:
-            entry = METHODS[method]
-            made = entry.factorize(self.weight(path), self.statistics(self.sites[path].group), parameters)
-            if entry.sliceable:
-                dtype = self.loaded.model.get_submodule(path).weight.dtype
-                made = Factorization(made.left.to(dtype), made.right.to(dtype), made.sigma, made.output_error)
+            made = factorize_unit(unit, self.unit_weight(unit), self.statistics(unit))
+            if METHODS[unit.method].sliceable:
+                dtype = self.loaded.model.get_submodule(unit.sites[0].path).weight.dtype
+                made = replace(made, left=made.left.to(dtype), right=made.right.to(dtype))
             self._factorizations[key] = made
         return self._factorizations[key]
 
-    def factors(self, path: str, method: str, parameters: dict, rank: int) -> Factors:
-        """A site's factors at a rank, in the model's dtype."""
-        dtype = self.loaded.model.get_submodule(path).weight.dtype
-        made = self.factorization(path, method, parameters).cut(rank)
-        return Factors(made.left.to(dtype), made.right.to(dtype))
+    def factors(self, unit: Unit, rank: int) -> Factors:
+        """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
+        return self.factorization(unit).cut(rank)
 
-    def spectra(self, method: str, parameters: dict) -> Job[dict[str, Spectrum]]:
-        """path → Spectrum under a method, each stored when it is made; needs `calibrate`."""
+    def bias_shift(self, unit: Unit, cut: Factors) -> Tensor | None:
+        """(Σ m,) float64 (W − Ŵ) μ, what centring adds to the bias; None where nothing is centred."""
+        mean = self.factorization(unit).mean
+        if mean is None:
+            return None
+        return self.unit_weight(unit) @ mean - cut.left.double() @ (cut.right.double() @ mean)
+
+    def output_root(self, unit: Unit, ridge: float) -> tuple[Tensor, Tensor]:
+        """(m, m) the root of a unit's output-gradient moment and its inverse; I where its method reads no gradients."""
+        weight = self.unit_weight(unit)
+        identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
+        if not METHODS[unit.method].gradients(unit.settings):
+            return identity, identity
+        return square_root(self.statistics(unit).output_gram, ridge)
+
+    def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
+        """Unit path → Spectrum, each stored when it is made; needs `calibrate`."""
+        units = tuple(units)
+        if any(METHODS[u.method].gradients(u.settings) and self._spectrum_of(u) is None for u in units):
+            yield from self.collect_fisher()
         gradient = self.store.read(self.source.gradient()).arrays
         found = {}
-        for i, site in enumerate(self.sites.values()):
-            spectrum = self.study.spectrum(site.path, method, parameters)
+        for i, unit in enumerate(units):
+            spectrum = self._spectrum_of(unit)
             if spectrum is None:
-                made = artefacts.pack_spectrum(
-                    self._spectrum(site, method, parameters, 0.5 * float(gradient[site.path].mean()))
-                )
-                self.store.write(self.source.spectrum(site.path, method, parameters), made)
+                squares = np.concatenate([gradient[s.path] for s in unit.sites])
+                made = artefacts.pack_spectrum(self._spectrum(unit, 0.5 * float(squares.mean())))
+                key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
+                self.store.write(key, made)
                 spectrum = artefacts.unpack_spectrum(made)  # as it will be read: the next run decides alike
-            found[site.path] = spectrum
-            yield Progress("spectra", i + 1, len(self.sites), site.label)
+            found[unit.path] = spectrum
+            yield Progress("spectra", i + 1, len(units), unit.label)
         return found
 
-    def _spectrum(self, site: Site, method: str, parameters: dict, scale: float) -> Spectrum:
-        made = self.factorization(site.path, method, parameters)
-        weight, gram = self.weight(site.path), self.statistics(site.group).gram
-        energy = float(((weight @ gram) * weight).sum())
-        if METHODS[method].sliceable:
-            ranks = np.arange(site.max_rank + 1)
+    def _spectrum_of(self, unit: Unit) -> Spectrum | None:
+        return self.study.spectrum(unit.path, unit.method, unit.settings)
+
+    def _spectrum(self, unit: Unit, scale: float) -> Spectrum:
+        made = self.factorization(unit)
+        weight, moment = self.unit_weight(unit), self.statistics(unit).gram
+        if made.mean is not None:
+            moment = moment - torch.outer(made.mean, made.mean)
+        energy = float(((weight @ moment) * weight).sum())
+        if METHODS[unit.method].sliceable:
+            ranks = np.arange(unit.max_rank + 1)
             errors = made.output_error.cpu().numpy()
         else:  # one more factorization per rank: only on the candidates' ranks
-            ranks = np.array(sorted({0, site.max_rank, *(rank_at(site, k) for k in CANDIDATES)}))
+            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(unit, k) for k in CANDIDATES)}))
             errors = []
             for rank in ranks:
                 cut = made.cut(int(rank))
                 rest = weight - cut.left.double() @ cut.right.double()
-                errors.append(float(((rest @ gram) * rest).sum().clamp_min(0)))
+                errors.append(float(((rest @ moment) * rest).sum().clamp_min(0)))
             errors = np.array(errors)
-        return Spectrum(site.path, method, made.sigma.cpu().numpy(), ranks, errors, energy, scale)
+        loss = None if made.loss is None else made.loss.cpu().numpy()
+        sigma = made.sigma.cpu().numpy()
+        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
 
     # --- measured points --------------------------------------------------------------------------------------
 
@@ -170,24 +216,45 @@ class Workbench:
             self._probe = probe
         return self._probe
 
-    def measure(self, method: str, parameters: dict, wanted: Iterable[tuple[str, float]]) -> Job[list[Point]]:
-        """The points asked for as (path, keep), in that order; stored ones cost nothing, new ones are stored at once.
+    def measure(self, wanted: Iterable[tuple[Unit, float]]) -> Job[list[Point]]:
+        """The points asked for as (unit, keep), in that order; stored ones cost nothing, new ones are stored at once.
 
         Yields one Progress per point, with the Point as its value.
         """
         wanted, found = list(wanted), []
-        known = {path: self.study.points(path, method, parameters) for path in dict.fromkeys(p for p, _ in wanted)}
-        for i, (path, keep) in enumerate(wanted):
-            point = known[path].get(keep)
+        known = {u.path: self.study.points(u) for u in {u.path: u for u, _ in wanted}.values()}
+        if any(METHODS[u.method].gradients(u.settings) and k not in known[u.path] for u, k in wanted):
+            yield from self.collect_fisher()
+        for i, (unit, keep) in enumerate(wanted):
+            point = known[unit.path].get(keep)
             if point is None:
                 probe = yield from self.probe()
-                site = self.sites[path]
-                cut = self.factors(path, method, parameters, rank_at(site, keep))
-                point = probe.measure(site, keep, cut.left, cut.right)
-                key = self.source.points(path, method, parameters, self.study.probe_windows)
+                rank = rank_at(unit, keep)
+                modules = unit_modules(self, unit, rank)
+                point = probe.measure(unit, keep, rank, modules)
+                key = self.study.points_key(unit)
                 self.store.update(
                     key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p})
                 )
             found.append(point)
-            yield Progress("sensitivity", i + 1, len(wanted), self.sites[path].label, point)
+            yield Progress("sensitivity", i + 1, len(wanted), unit.label, point)
         return found
+
+
+def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
+    """The method's Factorization; NonFinite, naming the unit, for what is not finite going in or coming out."""
+    check_finite(weight, f"The weight of {unit.path}")
+    try:
+        made = METHODS[unit.method].factorize(weight, statistics, unit.settings)
+    except torch.linalg.LinAlgError as error:
+        raise NonFinite(f"{unit.path} could not be factored: {error}.", "Check its weights and the calibration text.") from error
+    for part in (made.left, made.right, made.sigma, made.output_error):
+        check_finite(part, f"The factorization of {unit.path}")
+    return made
+
+
+def unit_modules(bench: Workbench, unit: Unit, rank: int) -> dict[str, nn.Module]:
+    """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
+    cut = bench.factors(unit, rank)
+    shift = bench.bias_shift(unit, cut)
+    return modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)

@@ -15,17 +15,18 @@ from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
-from ..methods import METHODS
 from ..models.loading import LoadedModel, load_model
-from ..models.surgery import factored, put, share_copy
+from ..models.surgery import put, share_copy
 from ..settings import EVALUATION_WINDOWS
 from ..store import Store
-from ..types import Measurement, Plan, Setting, cost
+from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
-from .build import Workbench
+from .anchored import walk
+from .build import Workbench, unit_modules
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study
 from .recipe import Recipe
+from .units import units_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Compressed:
 
     recipe: Recipe
     plan: Plan
+    units: tuple[Unit, ...]
     loaded: LoadedModel
     predicted_nll: float  # nats per token above dense, from spectra
     seconds: dict[str, float]  # stage → seconds
@@ -44,7 +46,12 @@ class Compressed:
     @property
     def ratio_achieved(self) -> float:
         """Share of the sites' parameters removed, counted from the integer ranks."""
-        return self.plan.ratio(self.loaded.anatomy.sites)
+        return self.plan.ratio(self.units)
+
+    @property
+    def ranks(self) -> dict[str, int | None]:
+        """Site path → rank, None where it is dense."""
+        return self.plan.site_ranks(self.units)
 
 
 @job
@@ -61,24 +68,22 @@ def run(
     """
     clock = Clock()
     bench = open_workbench(recipe, store, device, dtype, loaded)
-    parameters = METHODS[recipe.method].settle(recipe.parameters)
+    units = units_of(bench.loaded.anatomy.sites, recipe)
     clock.lap("load")
 
     yield from bench.calibrate()
     clock.lap("calibrate")
 
-    spectra = yield from bench.spectra(recipe.method, parameters)
+    spectra = yield from bench.spectra(units)
     clock.lap("spectra")
 
-    sites = bench.loaded.anatomy.sites
     points = {}
     if ALLOCATORS[recipe.allocator].measures:
-        order = measuring_order(sites, recipe, spectra)
-        for point in (yield from bench.measure(recipe.method, parameters, order)):
+        for point in (yield from bench.measure(measuring_order(units, recipe, spectra))):
             points.setdefault(point.path, {})[point.keep] = point
     clock.lap("sensitivity")
 
-    plan = make_plan(sites, recipe, spectra, points)
+    plan = make_plan(units, recipe, spectra, points)
     clock.lap("plan")
 
     model = yield from compress.steps(bench, recipe, plan)
@@ -88,11 +93,12 @@ def run(
     return Compressed(
         recipe,
         plan,
+        units,
         replace(bench.loaded, model=model),
         predicted_nll(plan, spectra),
         clock.seconds,
         before,
-        before - sum(s.parameters - cost(s, plan.ranks[s.path]) for s in sites),
+        before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units),
         model.dtype.itemsize,
     )
 
@@ -117,7 +123,7 @@ def open_workbench(
 
 @job
 def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
-    """A second model under a plan: factors in the planned sites, every other tensor shared with the dense one."""
+    """A second model under a plan: factors in the planned units, every other tensor shared with the dense one."""
     model = share_copy(bench.loaded.model)
     yield from apply.steps(bench, recipe, plan, model)
     return model
@@ -126,15 +132,21 @@ def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
 @job
 def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
     """Bring a model made by `compress` to another plan: for sliceable methods, slices exchanged in milliseconds."""
-    parameters = METHODS[recipe.method].settle(recipe.parameters)
-    for i, (path, rank) in enumerate(plan.ranks.items()):
-        dense = bench.loaded.model.get_submodule(path)
+    units = units_of(bench.loaded.anatomy.sites, recipe)
+    if recipe.walk is not None:
+        yield from walk(bench, recipe, plan, model)
+        return
+    if recipe.gradients and any(r is not None for r in plan.ranks.values()):
+        yield from bench.collect_fisher()
+    for i, unit in enumerate(units):
+        rank = plan.ranks.get(unit.path)
         if rank is None:
-            put(model, path, dense)
+            modules = {s.path: bench.loaded.model.get_submodule(s.path) for s in unit.sites}
         else:
-            cut = bench.factors(path, recipe.method, parameters, rank)
-            put(model, path, factored(dense, cut.left, cut.right))
-        yield Progress("compress", i + 1, len(plan.ranks), bench.sites[path].label)
+            modules = unit_modules(bench, unit, rank)
+        for path, module in modules.items():
+            put(model, path, module)
+        yield Progress("compress", i + 1, len(units), unit.label)
 
 
 @job
@@ -150,11 +162,8 @@ def evaluate(
 
     `model`: the compressed model where it is at hand; it is made where it is not.
     """
-    window = bench.source.window
-    method = recipe.method if recipe else None
-    parameters = METHODS[recipe.method].settle(recipe.parameters) if recipe else {}
-    ranks = dict(plan.ranks) if plan else {}
-    known = bench.study.evaluation(method, parameters, ranks, text, windows, window)
+    window, study = bench.source.window, bench.study
+    known = study.evaluation(recipe, plan, text, windows) if plan else study.dense(text, windows)
     if known is not None:
         return known
     ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
@@ -162,7 +171,10 @@ def evaluate(
     if model is None:
         model = (yield from compress.steps(bench, recipe, plan)) if plan else bench.loaded.model
     found = yield from perplexity.steps(model, ids, setting)
-    key = bench.source.evaluation(method, parameters, ranks, text.digest, windows, window)
+    if plan:
+        key = study.evaluation_key(recipe, plan, text, windows)
+    else:
+        key = bench.source.dense_evaluation(text.digest, windows, window)
     bench.store.write(key, artefacts.pack_measurement(found))
     return found
 

@@ -30,37 +30,35 @@ class Source:
     def gradient(self) -> Key:
         return Key("gradient", {**asdict(self), "gradient_windows": GRADIENT_WINDOWS})
 
-    def spectrum(self, path: str, method: str, parameters: dict[str, float]) -> Key:
+    def fisher(self, path: str) -> Key:
+        return Key("fisher", {**asdict(self), "path": path})
+
+    def spectrum(self, path: str, method: str, settings: dict[str, float]) -> Key:
+        """Of a unit under a method; `settings`: its parameters that differ from their defaults."""
         return Key(
             "spectrum",
+            {**asdict(self), "path": path, "method": method, "settings": settings, "gradients": GRADIENT_WINDOWS},
+        )
+
+    def points(self, path: str, method: str, settings: dict[str, float], probe_windows: int, storage: str) -> Key:
+        """The storage decides which rank a keep means."""
+        return Key(
+            "points",
             {
                 **asdict(self),
                 "path": path,
                 "method": method,
-                "parameters": parameters,
-                "gradient_windows": GRADIENT_WINDOWS,
+                "settings": settings,
+                "probe_windows": probe_windows,
+                "storage": storage,
             },
         )
 
-    def points(self, path: str, method: str, parameters: dict[str, float], probe_windows: int) -> Key:
-        return Key(
-            "points",
-            {**asdict(self), "path": path, "method": method, "parameters": parameters, "probe_windows": probe_windows},
-        )
-
-    def evaluation(
-        self,
-        method: str | None,
-        parameters: dict[str, float],
-        ranks: dict[str, int | None],
-        text: str,
-        windows: int,
-        window: int,
-    ) -> Key:
-        """Of the dense model where `method` is None; it then does not depend on the calibration text."""
+    def dense_evaluation(self, text: str, windows: int, window: int) -> Key:
+        """Of the dense model: it does not depend on the calibration text."""
         dense = {"model": self.model, "dtype": self.dtype, "device": self.device}
-        compressed = {**asdict(self), "method": method, "parameters": parameters, "ranks": ranks}
-        return Key(
-            "evaluation",
-            {"of": dense if method is None else compressed, "text": text, "windows": windows, "window": window},
-        )
+        return Key("evaluation", {"of": dense, "text": text, "windows": windows, "window": window})
+
+    def evaluation(self, made: dict, text: str, windows: int, window: int) -> Key:
+        """Of a compressed model; `made`: everything in its recipe and plan that decides its weights."""
+        return Key("evaluation", {"of": {**asdict(self), **made}, "text": text, "windows": windows, "window": window})

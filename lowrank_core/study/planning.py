@@ -9,19 +9,21 @@ from ..allocation import ALLOCATORS, Problem
 from ..allocation.base import sequence_of_sites
 from ..errors import BadValue
 from ..settings import CANDIDATES
-from ..types import Plan, Point, Site, Spectrum, cost, rank_at
+from ..types import Plan, Point, Spectrum, Unit, cost, rank_at
 from .recipe import Recipe
 
 Points = Mapping[str, Mapping[float, Point]]  # path → keep → Point
 TRUSTED = 1e-4  # nats: a smaller predicted loss says nothing about the scale of the predictions
 
 
-def open_sites(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Site, ...]:
-    """The sites whose rank the allocator may choose: not kept dense, not overridden."""
+def open_units(units: tuple[Unit, ...], recipe: Recipe) -> tuple[Unit, ...]:
+    """The units whose rank the allocator may choose: none of their sites kept dense, not overridden."""
     return tuple(
-        s
-        for s in sites
-        if s.role not in recipe.dense_roles and s.block not in recipe.dense_blocks and s.path not in recipe.overrides
+        u
+        for u in units
+        if u.block not in recipe.dense_blocks
+        and u.path not in recipe.overrides
+        and not any(s.role in recipe.dense_roles for s in u.sites)
     )
 
 
@@ -48,40 +50,41 @@ def loss_curves(spectra: Mapping[str, Spectrum], points: Points) -> dict[str, np
 
 
 def loss_table(
-    sites: tuple[Site, ...], curves: Mapping[str, np.ndarray], points: Points
+    units: tuple[Unit, ...], curves: Mapping[str, np.ndarray], points: Points
 ) -> dict[str, dict[float, float]]:
     """path → keep → loss above dense: measured where it is measured, the scaled prediction elsewhere."""
     table = {}
-    for s in sites:
-        measured = points.get(s.path, {})
-        table[s.path] = {
-            k: measured[k].delta_nll if k in measured else float(curves[s.path][rank_at(s, k)]) for k in CANDIDATES
+    for u in units:
+        measured = points.get(u.path, {})
+        table[u.path] = {
+            k: measured[k].delta_nll if k in measured else float(curves[u.path][rank_at(u, k)]) for k in CANDIDATES
         }
     return table
 
 
-def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spectrum], points: Points) -> Plan:
+def make_plan(units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spectrum], points: Points) -> Plan:
     """The plan of a recipe from what is known: its overrides kept, its dense sites dense, the budget met by the rest.
 
     Points count only where the allocator measures, so that a recipe means one plan wherever it is read.
-    The ratio counts over all sites; BudgetNotFeasible or BadValue where the open ones cannot bear it.
+    The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear it.
     """
-    fixed: dict[str, int | None] = {s.path: None for s in sites}
+    fixed: dict[str, int | None] = {u.path: None for u in units}
     for path, rank in recipe.overrides.items():
-        site = next((s for s in sites if s.path == path), None)
-        if site is None or (rank is not None and not 1 <= rank <= site.max_rank):
+        unit = next((u for u in units if u.path == path), None)
+        if unit is None or (rank is not None and not 1 <= rank <= unit.max_rank):
             raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
         fixed[path] = rank
+    roles = {s.role for u in units for s in u.sites}
     for what, asked, there in (
-        ("role", recipe.dense_roles, {s.role for s in sites}),
-        ("block", recipe.dense_blocks, {s.block for s in sites}),
+        ("role", (*recipe.dense_roles, *recipe.role_methods), roles),
+        ("block", recipe.dense_blocks, {u.block for u in units}),
     ):
         if unknown := sorted(set(asked) - there):
             raise BadValue(f"The model has no {what} {unknown[0]!r}.", f"It has {', '.join(map(str, sorted(there)))}.")
-    chosen = sequence_of_sites(open_sites(sites, recipe))
-    open_total = sum(s.parameters for s in chosen)
-    elsewhere = sum(cost(s, fixed[s.path]) for s in sites if s not in chosen)
-    budget = (1 - recipe.ratio) * sum(s.parameters for s in sites) - elsewhere
+    chosen = sequence_of_sites(open_units(units, recipe))
+    open_total = sum(u.parameters for u in chosen)
+    elsewhere = sum(cost(u, fixed[u.path]) for u in units if u not in chosen)
+    budget = (1 - recipe.ratio) * sum(u.parameters for u in units) - elsewhere
     inner = 1 - budget / open_total
     if inner >= 1:
         raise BadValue(
@@ -90,8 +93,9 @@ def make_plan(sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spe
     if inner <= 0:
         return Plan(fixed)
     points = points if ALLOCATORS[recipe.allocator].measures else {}
-    curves = loss_curves({s.path: spectra[s.path] for s in chosen}, points)
-    problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points))
+    curves = loss_curves({u.path: spectra[u.path] for u in chosen}, points)
+    stable = {u.path: spectra[u.path].stable_rank for u in chosen}
+    problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points), recipe.multiple, stable)
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
 
 
@@ -101,10 +105,10 @@ def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:
 
 
 def measuring_order(
-    sites: tuple[Site, ...], recipe: Recipe, spectra: Mapping[str, Spectrum]
-) -> list[tuple[str, float]]:
-    """Every (path, keep) of the table, the decisive ones first: near the present keep, and large where predicted so."""
+    units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spectrum]
+) -> list[tuple[Unit, float]]:
+    """Every (unit, keep) of the table, the decisive ones first: near the present keep, and large where predicted so."""
     keep = 1 - recipe.ratio
-    pairs = [(s, k) for s in open_sites(sites, recipe) for k in CANDIDATES]
-    pairs.sort(key=lambda x: (round(abs(x[1] - keep), 6), -float(spectra[x[0].path].predicted(rank_at(x[0], x[1])))))
-    return [(s.path, k) for s, k in pairs]
+    pairs = [(u, k) for u in open_units(units, recipe) for k in CANDIDATES]
+    pairs.sort(key=lambda x: (round(abs(x[1] - keep), 6), -float(spectra[x[0].path].predicted(rank_at(*x)))))
+    return pairs

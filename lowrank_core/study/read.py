@@ -1,13 +1,14 @@
 """What is known of a study without running anything: the reader behind every page (no torch here)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..calibration.texts import Text, read_text
 from ..methods import METHODS
 from ..models.where import DEMO, ModelFolder, locate
 from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
-from ..store import Store
-from ..types import ChannelSummary, Measurement, Point, Setting, Spectrum
+from ..store import Key, Store
+from ..types import ChannelSummary, Measurement, Plan, Point, Setting, Spectrum, Unit
 from . import artefacts
 from .artefacts import Body
 from .keys import Source
@@ -44,22 +45,42 @@ class Study:
         artefact = self.store.read(self.source.channels(group))
         return artefact and artefacts.unpack_summary(artefact)
 
-    def spectrum(self, path: str, method: str, parameters: dict | None = None) -> Spectrum | None:
-        values = METHODS[method].settle(parameters)
-        artefact = self.store.read(self.source.spectrum(path, method, values))
+    def spectrum(self, path: str, method: str, settings: dict | None = None) -> Spectrum | None:
+        """Of a unit, by its path."""
+        artefact = self.store.read(self.source.spectrum(path, method, decisive(method, settings)))
         return artefact and artefacts.unpack_spectrum(artefact)
 
-    def points(self, path: str, method: str, parameters: dict | None = None) -> dict[float, Point]:
-        """keep → Point, as far as measured."""
-        values = METHODS[method].settle(parameters)
-        return artefacts.unpack_points(self.store.read(self.source.points(path, method, values, self.probe_windows)))
+    def spectra(self, units: Iterable[Unit]) -> dict[str, Spectrum]:
+        """Unit path → Spectrum, or {} where one is missing."""
+        found = {u.path: self.spectrum(u.path, u.method, u.settings) for u in units}
+        return {} if None in found.values() else found
 
-    def evaluation(
-        self, method: str | None, parameters: dict, ranks: dict, text: Text, windows: int, window: int
-    ) -> Measurement | None:
-        """The stored perplexity of the dense model (method None) or of a plan."""
-        artefact = self.store.read(self.source.evaluation(method, parameters, ranks, text.digest, windows, window))
+    def points(self, unit: Unit) -> dict[float, Point]:
+        """keep → Point of a unit, as far as measured."""
+        return artefacts.unpack_points(self.store.read(self.points_key(unit)))
+
+    def points_key(self, unit: Unit) -> Key:
+        settings = decisive(unit.method, unit.settings)
+        return self.source.points(unit.path, unit.method, settings, self.probe_windows, unit.storage)
+
+    def dense(self, text: Text, windows: int) -> Measurement | None:
+        """The stored perplexity of the dense model on a text."""
+        artefact = self.store.read(self.source.dense_evaluation(text.digest, windows, self.source.window))
         return artefact and artefacts.unpack_measurement(artefact)
+
+    def evaluation(self, recipe: Recipe, plan: Plan, text: Text, windows: int) -> Measurement | None:
+        """The stored perplexity of a recipe's plan on a text."""
+        artefact = self.store.read(self.evaluation_key(recipe, plan, text, windows))
+        return artefact and artefacts.unpack_measurement(artefact)
+
+    def evaluation_key(self, recipe: Recipe, plan: Plan, text: Text, windows: int) -> Key:
+        made = {**recipe.decisive(), "ranks": dict(plan.ranks)}
+        return self.source.evaluation(made, text.digest, windows, self.source.window)
+
+
+def decisive(method: str, settings: dict | None) -> dict[str, float]:
+    """What a method's stored results are named by: its settings that differ from the defaults."""
+    return METHODS[method].decisive(METHODS[method].settle(settings))
 
 
 def open_study(recipe: Recipe, store: Store | None = None, device: str = "cpu", dtype: str | None = None) -> Study:

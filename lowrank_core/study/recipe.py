@@ -13,6 +13,24 @@ from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
 
 
+MULTIPLES = (1, 8, 16, 32, 64)
+STORAGES = {
+    "factored": "two thin factors",
+    "pivoted": "rows of the product and the other rows in terms of them: fewer parameters for the same rank",
+    "merged": "multiplied out again, which saves no bytes",
+}
+
+
+class Walk(BaseModel):
+    """How the anchored walk makes the factors, block by block, on the inputs of what is compressed already."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: float = Field(0.5, ge=0, le=1)  # how far the target is what the dense inputs give, else the compressed ones
+    carry: float = Field(0.5, ge=0, le=1)  # share of the residual stream's error that o and down make good
+    ridge: float = Field(1e-3, gt=0, le=1)
+
+
 class Recipe(BaseModel):
     """Model, text, method, allocator, ratio and seed; the page, a YAML file and a command line spell the same one."""
 
@@ -24,8 +42,12 @@ class Recipe(BaseModel):
     window: int | None = None  # tokens; None: the model's default
     probe_windows: int = PROBE_WINDOWS
     method: str = "asvd-i"
-    parameters: dict[str, float] = Field(default_factory=dict)  # of the method
+    parameters: dict[str, float | str] = Field(default_factory=dict)  # of the method
+    role_methods: dict[str, str] = Field(default_factory=dict)  # role → another method, with its default parameters
     allocator: str = "waterfill"
+    storage: str = "factored"
+    multiple: int = 1  # ranks come in multiples of this
+    walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
     ratio: float = 0.3
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
     dense_roles: tuple[str, ...] = ()
@@ -34,6 +56,11 @@ class Recipe(BaseModel):
 
     def model_post_init(self, context: Any) -> None:
         choose(METHODS, self.method, "method").settle(self.parameters)
+        for method in self.role_methods.values():
+            choose(METHODS, method, "method")
+        choose(STORAGES, self.storage, "storage")
+        if self.multiple not in MULTIPLES:
+            raise BadValue(f"Ranks in multiples of {self.multiple}?", f"Choose one of {', '.join(map(str, MULTIPLES))}.")
         choose(ALLOCATORS, self.allocator, "allocator")
         check_ratio(self.ratio)
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
@@ -41,6 +68,34 @@ class Recipe(BaseModel):
                 "The recipe reads no text.",
                 "Give at least 1 window, at least 1 of them to probe, of at least 2 tokens.",
             )
+
+    def method_at(self, role: str) -> str:
+        """The method of a role."""
+        return self.role_methods.get(role, self.method)
+
+    def settings_of(self, method: str) -> dict[str, float]:
+        """Every parameter of a method under this recipe."""
+        return METHODS[method].settle(self.parameters if method == self.method else None)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods in use."""
+        return tuple(dict.fromkeys((self.method, *self.role_methods.values())))
+
+    @property
+    def gradients(self) -> bool:
+        """Whether anything reads the output-gradient moments."""
+        return self.walk is not None or any(METHODS[m].gradients(self.settings_of(m)) for m in self.methods)
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides a compressed model's weights, beside its study and its ranks."""
+        return {
+            "methods": {m: METHODS[m].decisive(self.settings_of(m)) for m in self.methods},
+            "method": self.method,
+            "roles": dict(self.role_methods),
+            "storage": "pivoted" if self.storage == "pivoted" else "factored",
+            "walk": self.walk and self.walk.model_dump(),
+        }
 
     def to_yaml(self) -> str:
         """The recipe as YAML, only what differs from the defaults and what names the work."""
@@ -66,6 +121,8 @@ class Recipe(BaseModel):
             self.text,
         ]
         defaults = Recipe()
+        if self.storage != defaults.storage:
+            words += ["--storage", self.storage]
         if self.windows != defaults.windows:
             words += ["--windows", str(self.windows)]
         if self.window is not None:
@@ -77,6 +134,9 @@ class Recipe(BaseModel):
             or self.dense_roles
             or self.dense_blocks
             or self.parameters
+            or self.role_methods
+            or self.walk
+            or self.multiple != defaults.multiple
             or self.probe_windows != defaults.probe_windows
         ):
             return "python -m lowrank_core compress " + shlex.quote(self.model) + " --recipe recipe.yaml"

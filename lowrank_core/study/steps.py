@@ -20,13 +20,13 @@ from ..evaluation.perplexity import perplexity as measure_perplexity
 from ..export.save import save as save_folder
 from ..generation.stream import Sampling, prompt_ids, stream
 from ..jobs import Job, job
-from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, CANDIDATES, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
 from ..types import Measurement, Plan, Point, Setting, Spectrum
 from .build import Workbench
 from .compress import Compressed, open_workbench
 from .planning import make_plan
 from .recipe import Recipe
+from .units import units_of
 
 
 @job
@@ -49,18 +49,20 @@ def calibrate(
 
 @job
 def factorize(bench: Workbench, method: str, **parameters: float) -> Job[dict[str, Spectrum]]:
-    """path → Spectrum of every site under a method: the error of every rank, from one factorization each."""
-    return (yield from bench.spectra(method, METHODS[method].settle(parameters)))
+    """Unit path → Spectrum under a method: the error of every rank, from one factorization each."""
+    recipe = Recipe(method=method, parameters=parameters)
+    return (yield from bench.spectra(units_of(bench.loaded.anatomy.sites, recipe)))
 
 
 @job
 def sensitivity(
     bench: Workbench, method: str, keeps: Iterable[float] = CANDIDATES, **parameters: float
 ) -> Job[dict[str, dict[float, Point]]]:
-    """path → keep → Point: what each site costs alone, in nats per token above dense on the probe windows."""
-    wanted = [(path, keep) for path in bench.sites for keep in keeps]
+    """Unit path → keep → Point: what each costs alone, in nats per token above dense on the probe windows."""
+    units = units_of(bench.loaded.anatomy.sites, Recipe(method=method, parameters=parameters))
+    wanted = [(unit, keep) for unit in units for keep in keeps]
     table: dict[str, dict[float, Point]] = {}
-    for point in (yield from bench.measure(method, METHODS[method].settle(parameters), wanted)):
+    for point in (yield from bench.measure(wanted)):
         table.setdefault(point.path, {})[point.keep] = point
     return table
 
@@ -75,7 +77,7 @@ def allocate(
     """The Plan that removes at least `ratio` of the sites' parameters."""
     method = next(iter(spectra.values())).method
     recipe = Recipe(model=bench.loaded.name, method=method, ratio=ratio, allocator=allocator)
-    return make_plan(bench.loaded.anatomy.sites, recipe, spectra, points or {})
+    return make_plan(units_of(bench.loaded.anatomy.sites, recipe), recipe, spectra, points or {})
 
 
 @job
@@ -118,7 +120,7 @@ def save(
         compressed.loaded.model,
         compressed.loaded.tokenizer,
         Path(folder),
-        dict(compressed.plan.ranks),
+        compressed.ranks,
         recipe,
         compressed.loaded.name,
         storage,

@@ -39,8 +39,8 @@ def connect(house: House) -> None:
         except LowRankError as error:
             raise gr.Error(f"{error.message} {error.hint}") from None
         return {
-            "ranks": dict(made.ranks),
-            "ratio_achieved": made.ratio(view.body.sites),
+            "ranks": made.site_ranks(view.units),
+            "ratio_achieved": made.ratio(view.units),
             "predicted_nll": view.predicted(made),
         }
 

@@ -17,7 +17,7 @@ from ..methods import METHODS
 from ..settings import CANDIDATES, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
-from ..types import Measurement, Plan, Spectrum, rank_at
+from ..types import Measurement, Plan, rank_at
 from .house import Visit
 from .view import View
 from .words import count, percent, size
@@ -41,7 +41,7 @@ class Shown:
 
 def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, status: str) -> Shown:
     """Plots E, F and G, their captions and the readout, from a plan and the points measured so far."""
-    sites, recipe = view.body.sites, view.recipe
+    sites, recipe = view.units, view.recipe
     keeps = np.array(CANDIDATES)
     raw = {
         s.path: (keeps, np.array([float(view.spectra[s.path].predicted(rank_at(s, k))) for k in CANDIDATES]))
@@ -69,31 +69,38 @@ _CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict(
 
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
     """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; the recipe's dense sites dense."""
-    dense = view.study.evaluation(None, {}, {}, read_text(HELD_OUT), EVALUATION_WINDOWS, view.study.source.window)
-    spectra = {method: found for method in METHODS if (found := view.spectra_of(method))}
+    dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
+    others = (_under(view, method) for method in METHODS)
+    views = {other.recipe.method: other for other in others if other.spectra}
     recipe = view.recipe
     key = (
         view.study.source,
         recipe.model_copy(update={"ratio": 0.5}).model_dump_json(),
-        tuple(spectra),
+        tuple(views),
         dense and dense.nll,
     )
     if dense is None:
         return {}
     if key not in _CURVES:
-        _CURVES[key] = {m: _curve(view, m, found, dense.nll) for m, found in spectra.items()}
+        _CURVES[key] = {m: _curve(other, dense.nll) for m, other in views.items()}
         while len(_CURVES) > 16:
             _CURVES.popitem(last=False)
     return _CURVES[key]
 
 
-def _curve(view: View, method: str, spectra: dict[str, Spectrum], dense_nll: float) -> list[tuple[float, float]]:
-    own = method == view.recipe.method
+def _under(view: View, method: str) -> View:
+    """The same study under another method, with its default parameters."""
+    recipe = view.recipe
+    if method == recipe.method:
+        return view
+    return View(recipe.model_copy(update={"method": method, "parameters": {}}), view.study)
+
+
+def _curve(view: View, dense_nll: float) -> list[tuple[float, float]]:
     row = []
     for ratio in GRID:
-        changes = {"method": method, "ratio": ratio, "parameters": view.recipe.parameters if own else {}}
-        other = View(view.recipe.model_copy(update=changes), view.study)
-        other.__dict__.update(body=view.body, spectra=spectra)  # already read
+        other = View(view.recipe.model_copy(update={"ratio": ratio}), view.study)
+        other.__dict__.update(body=view.body, spectra=view.spectra, units=view.units)  # already read
         try:
             plan = other.plan({})
         except LowRankError:
@@ -104,7 +111,7 @@ def _curve(view: View, method: str, spectra: dict[str, Spectrum], dense_nll: flo
 
 def dense_point(view: View) -> tuple[float, float] | None:
     """(bytes, perplexity) of the dense model, once measured."""
-    dense = view.study.evaluation(None, {}, {}, read_text(HELD_OUT), EVALUATION_WINDOWS, view.study.source.window)
+    dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
     return dense and (view.body.parameters * view.body.element_size, dense.perplexity)
 
 
@@ -114,9 +121,9 @@ def readout(view: View, plan: Plan) -> str:
     dense = sum(1 for r in plan.ranks.values() if r is None)
     whole = body.parameters * body.element_size
     return (
-        f"Removes **{percent(plan.ratio(body.sites))}** of the layers' parameters; "
+        f"Removes **{percent(plan.ratio(view.units))}** of the layers' parameters; "
         f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
-        f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(body.sites)} layers stay dense. "
+        f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(plan.ranks)} layers stay dense. "
         f"Predicted: **+{view.predicted(plan):.3f}** nats per token."
     )
 
@@ -131,7 +138,7 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     visit.measured.append(
         {
             "method": recipe.method,
-            "ratio": plan.ratio(view.body.sites),
+            "ratio": plan.ratio(view.units),
             "bytes": view.bytes_of(plan),
             "perplexity": now.perplexity,
             "label": label,
@@ -142,10 +149,9 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
 
 def recall(view: View, visit: Visit, plan: Plan) -> str:
     """The status of a plan that was measured before, remembered as the present point; empty for any other."""
-    recipe, text, window = view.recipe, read_text(HELD_OUT), view.study.source.window
-    dense = view.study.evaluation(None, {}, {}, text, EVALUATION_WINDOWS, window)
-    parameters = METHODS[recipe.method].settle(recipe.parameters)
-    now = view.study.evaluation(recipe.method, parameters, dict(plan.ranks), text, EVALUATION_WINDOWS, window)
+    text = read_text(HELD_OUT)
+    dense = view.study.dense(text, EVALUATION_WINDOWS)
+    now = view.study.evaluation(view.recipe, plan, text, EVALUATION_WINDOWS)
     if dense is None or now is None:
         return ""
     remember(view, visit, plan, now)
@@ -167,9 +173,9 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     body, source = view.body, view.study.source
     now = ""
     if plan is not None:
-        kept = body.parameters - body.site_parameters + plan.kept(body.sites)
+        kept = body.parameters - body.site_parameters + plan.kept(view.units)
         now = (
-            f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(body.sites))} · "
+            f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(view.units))} · "
             f"{count(kept)} · {size(view.bytes_of(plan))}</span>"
         )
     return (

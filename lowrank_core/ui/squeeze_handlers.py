@@ -7,10 +7,10 @@ from collections.abc import Generator
 
 from ..calibration.texts import read_text
 from ..errors import LowRankError
-from ..methods import METHODS
 from ..settings import CANDIDATES
 from ..study.planning import Points, measuring_order
 from ..study.recipe import Recipe
+from ..study.units import units_of
 from .drawing import HELD_OUT, Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
@@ -58,7 +58,7 @@ def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str 
 
 def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
-    return bench.calibrate(), bench.spectra(recipe.method, METHODS[recipe.method].settle(recipe.parameters))
+    return bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
 
 
 def told(steps: Generator) -> States:
@@ -78,13 +78,12 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
     """Points in the order of their weight for the present ratio, redrawn as they come; the plan is judged once the
     nearest candidate of every layer is measured, and again when all are."""
     recipe, visit = view.recipe, house.visit(session)
-    parameters = METHODS[recipe.method].settle(recipe.parameters)
     points = {path: dict(found) for path, found in view.points.items()}
-    order = [(p, k) for p, k in measuring_order(view.body.sites, recipe, view.spectra) if k not in points.get(p, {})]
-    near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.body.sites))
+    order = [(u, k) for u, k in measuring_order(view.units, recipe, view.spectra) if k not in points.get(u.path, {})]
+    near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.units))
     fresh, began, last = 0, time.monotonic(), 0.0
     for part in (order[:near], order[near:]):
-        for progress in house.steps(bench.measure(recipe.method, parameters, part), session, turn):
+        for progress in house.steps(bench.measure(part), session, turn):
             if progress.value is None:
                 continue
             points.setdefault(progress.value.path, {})[progress.value.keep] = progress.value

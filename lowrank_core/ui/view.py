@@ -11,7 +11,8 @@ from ..study.artefacts import Body
 from ..study.planning import Points, make_plan, predicted_nll
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
-from ..types import ChannelSummary, Plan, Spectrum
+from ..study.units import units_of
+from ..types import ChannelSummary, Plan, Spectrum, Unit
 
 
 @dataclass
@@ -36,17 +37,15 @@ class View:
         found = [self.study.summary(g) for g in self.body.group_keys] if self.body else []
         return [] if None in found else found
 
-    def spectra_of(self, method: str) -> dict[str, Spectrum]:
-        """path → Spectrum of every site, or {} where one is missing."""
-        if not self.body:
-            return {}
-        parameters = self.recipe.parameters if method == self.recipe.method else None
-        found = {s.path: self.study.spectrum(s.path, method, parameters) for s in self.body.sites}
-        return {} if None in found.values() else found
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What gets a rank under the recipe."""
+        return units_of(self.body.sites, self.recipe) if self.body else ()
 
     @cached_property
     def spectra(self) -> dict[str, Spectrum]:
-        return self.spectra_of(self.recipe.method)
+        """Unit path → Spectrum, or {} where one is missing."""
+        return self.study.spectra(self.units)
 
     def site_spectra(self, path: str) -> list[Spectrum]:
         """One site's spectra under every method that has one."""
@@ -57,12 +56,12 @@ class View:
 
     @property
     def points(self) -> Points:
-        """path → keep → Point, as far as measured by now."""
-        return {s.path: self.study.points(s.path, self.recipe.method, self.recipe.parameters) for s in self.body.sites}
+        """Unit path → keep → Point, as far as measured by now."""
+        return {u.path: self.study.points(u) for u in self.units}
 
     def plan(self, points: Points) -> Plan:
         """The recipe's plan from what is known."""
-        return make_plan(self.body.sites, self.recipe, self.spectra, points)
+        return make_plan(self.units, self.recipe, self.spectra, points)
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""
@@ -71,7 +70,7 @@ class View:
     def bytes_of(self, plan: Plan) -> int:
         """Bytes of the whole model under a plan, as it is saved."""
         body = self.body
-        return (body.parameters - body.site_parameters + plan.kept(body.sites)) * body.element_size
+        return (body.parameters - body.site_parameters + plan.kept(self.units)) * body.element_size
 
 
 def view(recipe: Recipe, store: Store, device: str = "cpu", dtype: str | None = None) -> View:

@@ -1,0 +1,38 @@
+"""Two-sided: errors weighed by what the inputs are and by what the loss makes of the outputs."""
+
+from .base import Factorization, Method
+from .moments import CENTRE, RIDGE, input_moment
+
+
+def factorize(weight, statistics, settings) -> Factorization:
+    """SVD of L W S with L = G^½ and S = C^½, both undone: the optimum of ½ tr(Δᵀ G Δ C), the loss to second order
+    with the curvature as a Kronecker product (OBD-LLM, arXiv 2604.00821; the predicted loss is ½ Σ_{i>r} σ_i²).
+
+    *Limits*: the roots are inverted, so both moments need the ridge; without one the smallest eigenvalues are kept
+    above 10⁻¹² of the largest.
+    """
+    import torch
+
+    from ..linalg import cross_error_tail, square_root, tail_sums
+
+    moment, mean = input_moment(statistics, settings)
+    outer, outer_inverse = square_root(statistics.output_gram, settings["ridge"])
+    inner, inner_inverse = square_root(moment, settings["ridge"])
+    u, sigma, v = torch.linalg.svd(outer @ weight @ inner, full_matrices=False)
+    root = sigma.sqrt()
+    left, right = outer_inverse @ u * root, root[:, None] * v @ inner_inverse
+    error, loss = cross_error_tail(left, right, moment), 0.5 * tail_sums(sigma.square())
+    return Factorization(left, right, sigma, error, loss=loss, mean=mean)
+
+
+METHOD = Method(
+    key="two-sided",
+    label="Two-sided",
+    line="Weighs inputs by their second moment and outputs by the loss gradient's: the loss itself to second order.",
+    paper="OBD-LLM 2026; Kronecker-factored curvature (Martens and Grosse 2015)",
+    link="https://arxiv.org/abs/2604.00821",
+    sliceable=True,
+    factorize=factorize,
+    parameters=(RIDGE.starting_at(1e-3), CENTRE),
+    gradients=lambda settings: True,
+)

@@ -1,0 +1,155 @@
+"""The anchored walk: factors made block by block, on the inputs that the model compressed so far really gives.
+
+Dense and compressed hidden states travel side by side; only one input group's moments are in memory at a time.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..jobs import Job, Progress
+from ..linalg import check_finite, ridged, square_root
+from ..models.blocks import BlockRunner
+from ..models.families import carries
+from ..models.surgery import modules_of, put, share_copy
+from ..settings import WALK_BATCH
+from ..types import Plan, Unit
+from .build import Workbench
+from .recipe import Recipe, Walk
+from .units import units_of
+
+
+@dataclass
+class Moments:
+    """Running sums over tokens of one input group: x the dense model's inputs, z the compressed model's."""
+
+    tokens: int
+    cross: Tensor  # (n, n) Σ x zᵀ
+    own: Tensor  # (n, n) Σ z zᵀ
+    error: Tensor | None  # (m, n) Σ (h − k) zᵀ, h and k the residual streams the site's output is added to
+
+    @classmethod
+    def zeros(cls, unit: Unit, carried: bool, device: torch.device) -> "Moments":
+        def zero(rows: int) -> Tensor:
+            return torch.zeros(rows, unit.d_in, dtype=torch.float64, device=device)
+
+        return cls(0, zero(unit.d_in), zero(unit.d_in), zero(unit.d_out) if carried else None)
+
+    def add(self, dense: "Seen", compressed: "Seen") -> None:
+        """Add what both models gave on the same tokens."""
+        z = compressed.inputs.flatten(0, -2).double()
+        self.tokens += len(z)
+        self.cross += dense.inputs.flatten(0, -2).double().T @ z
+        self.own += z.T @ z
+        if self.error is not None:
+            self.error += (dense.residual - compressed.residual).flatten(0, -2).double().T @ z
+
+
+def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
+    """Put the factors of a plan into `model`, a copy of the dense one, walking the blocks in order (METHODS §4.4).
+
+    With x a site's dense inputs and z its inputs in the model compressed so far, the best unconstrained weight for
+    the target W (β x + (1 − β) z) on inputs z is M = W P C⁻¹, P = E[(β x + (1 − β) z) zᵀ], C = E[z zᵀ], both with the
+    same ridge. Where a site's output is added to the residual stream, the target also makes good a share of the
+    stream's error: `carry` · (h − k). The factors are the truncated SVD of M in the metric of C and, where the
+    unit's method reads gradients, of the output-gradient moment G.
+    Raises NonFinite naming the unit. *Limits*: input-only units are cut in the metric of C alone.
+    """
+    units = units_of(bench.loaded.anatomy.sites, recipe)
+    how = recipe.walk
+    yield from bench.collect_fisher()
+    anatomy, device = bench.loaded.anatomy, bench.loaded.device
+    for path in (s.path for s in anatomy.sites):
+        put(model, path, bench.loaded.model.get_submodule(path))
+    dense = Lane(share_copy(bench.loaded.model), anatomy.block_paths)
+    compressed = Lane(model, anatomy.block_paths)
+    batches = [b.to(device) for b in bench.windows.split(WALK_BATCH)]
+    for lane in (dense, compressed):
+        lane.hidden = [lane.runner.embed(ids) for ids in batches]
+    blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
+    added = carries(bench.loaded.model.config.model_type)
+    for index in range(blocks[-1] + 1 if blocks else 0):
+        for group in _groups(units, index, plan):
+            carried = how.carry > 0 and len(group) == 1 and group[0].role in added
+            moments = Moments.zeros(group[0], carried, device)
+            for i, ids in enumerate(batches):
+                seen = (lane.look(index, i, ids, group[0], carried) for lane in (dense, compressed))
+                moments.add(*seen)
+                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), group[0].label)
+            for unit in group:
+                left, right = factors(bench, unit, plan.ranks[unit.path], moments, how)
+                for path, module in modules_of(bench.loaded.model, unit, left, right).items():
+                    put(model, path, module)
+        for lane in (dense, compressed):
+            for i, ids in enumerate(batches):
+                lane.hidden[i] = lane.runner.step(index, lane.hidden[i], ids)
+                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), f"block {index}")
+
+
+def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk) -> tuple[Tensor, Tensor]:
+    """left (m, r) and right (r, n), float64, of the best weight of a rank on the compressed inputs."""
+    weight, n = bench.unit_weight(unit), moments.tokens
+    own = moments.own / n
+    mu = how.ridge * own.diagonal().mean()
+    target = how.beta * moments.cross / n + (1 - how.beta) * own
+    target = weight @ (target + mu * torch.eye(len(own), dtype=own.dtype, device=own.device))
+    if moments.error is not None:
+        target = target + how.carry * moments.error / n
+    best = torch.linalg.solve(ridged(own, how.ridge), target, left=False)
+    inner, inner_inverse = square_root(own, how.ridge)
+    outer, outer_inverse = bench.output_root(unit, how.ridge)
+    u, sigma, v = torch.linalg.svd(outer @ best @ inner, full_matrices=False)
+    root = sigma[:rank].sqrt()
+    left, right = outer_inverse @ (u[:, :rank] * root), (root[:, None] * v[:rank]) @ inner_inverse
+    check_finite(left, f"The walk's factor of {unit.path}")
+    check_finite(right, f"The walk's factor of {unit.path}")
+    return left, right
+
+
+def _groups(units: tuple[Unit, ...], block: int, plan: Plan) -> list[list[Unit]]:
+    """The units of a block that are compressed, those that read one input together, in the order of the data flow."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in units:
+        if unit.block == block and plan.ranks.get(unit.path) is not None:
+            groups.setdefault(unit.group, []).append(unit)
+    return list(groups.values())
+
+
+@dataclass
+class Seen:
+    """What one model gave on a batch: a site's inputs, and the residual stream its output is added to."""
+
+    inputs: Tensor
+    residual: Tensor | None
+
+
+class Lane:
+    """One of the two models, with the hidden states that enter the block at hand."""
+
+    def __init__(self, model: nn.Module, block_paths: tuple[str, ...]):
+        self.model = model
+        self.runner = BlockRunner(model, block_paths)
+        self.hidden: list[Tensor] = []  # batch → (B, T, d)
+
+    def look(self, index: int, batch: int, ids: Tensor, unit: Unit, carried: bool) -> Seen:
+        """Run one block on one batch and see what a unit reads in it."""
+        found: list[tuple[Tensor, Tensor]] = []
+        with _watching(self.model.get_submodule(unit.sites[0].path), found):
+            after = self.runner.step(index, self.hidden[batch], ids)
+        inputs, outputs = found[0]
+        if not carried:
+            return Seen(inputs, None)
+        # attention adds to what enters the block; the last layer adds to what leaves it without its output
+        return Seen(inputs, self.hidden[batch] if unit.role == "o" else after - outputs)
+
+
+@contextmanager
+def _watching(module: nn.Module, found: list) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda m, args, output: found.append((args[0], output)))
+    try:
+        yield
+    finally:
+        handle.remove()
