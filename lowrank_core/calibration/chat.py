@@ -20,7 +20,7 @@ def conversations(content: str, name: str) -> list[Conversation]:
     paragraphs, separated by blank lines: each is what the assistant answers to an empty question. So the model reads
     them where its own answers stand, and no word of a question is counted once per paragraph.
     """
-    lines = [(n, line) for n, line in enumerate(content.splitlines(), 1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(content.split("\n"), 1) if line.strip()]
     if lines and _messages(lines[0][1]) is not None:
         found = [(n, _messages(line)) for n, line in lines]
         for n, messages in found:
@@ -28,9 +28,7 @@ def conversations(content: str, name: str) -> list[Conversation]:
                 raise BadValue(f"Line {n} of {name!r} is no conversation.", FORM)
         return [messages for _, messages in found]
     paragraphs = [p.strip() for p in re.split(r"\n\s*\n", content)]
-    return [
-        [{"role": "user", "content": ""}, {"role": "assistant", "content": p}] for p in paragraphs if p
-    ]
+    return [[{"role": "user", "content": ""}, {"role": "assistant", "content": p}] for p in paragraphs if p]
 
 
 def rendered(tokenizer: "PreTrainedTokenizerBase", content: str, name: str) -> list[int]:

@@ -29,7 +29,7 @@ def _weighed(part: str, known: Callable[[str], bool]) -> tuple[str, float] | Non
     if known(part):
         return part, 1.0
     text, colon, weight = part.rpartition(COLON)
-    if not colon or not known(text):
+    if not colon or PLUS in weight or not known(text):
         return None
     try:
         number = float(weight)

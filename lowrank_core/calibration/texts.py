@@ -108,6 +108,8 @@ def read_text(name: str | Path) -> Text:
     if _known(name):
         return _single(name)
     parts = split_mix(name, _known)
+    if not any(_known(part) for part, _ in parts):
+        return _single(name)  # says that there is none
     if len(parts) == 1:
         return _single(parts[0][0])
     texts = [(_single(part), weight) for part, weight in parts]

@@ -7,5 +7,6 @@ VERSIONS = {
     "gradient": 1,  # mean squared output gradient of every site
     "spectrum": 2,  # Spectrum of a site under a method
     "points": 2,  # measured sensitivity points of a site
+    "text": 1,  # token ids a model wrote itself
     "evaluation": 2,  # nll of a model under a plan on a text
 }

@@ -23,6 +23,7 @@ from ..store import Store
 from ..types import Measurement, Plan, Setting, cost
 from . import artefacts
 from .build import Workbench
+from .own_text import written
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study
 from .recipe import Recipe
@@ -157,6 +158,8 @@ def evaluate(
     known = bench.study.evaluation(method, parameters, ranks, text, windows, window)
     if known is not None:
         return known
+    own = bench.source.own_text(windows, window, held_out=True)
+    text = yield from written(bench.loaded, bench.store, text, own)
     ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
     setting = Setting(text.label, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
     if model is None:

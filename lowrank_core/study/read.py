@@ -1,8 +1,8 @@
 """What is known of a study without running anything: the reader behind every page (no torch here)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..calibration.texts import Text, read_text
+from ..calibration.texts import Text, read_text, settled
 from ..methods import METHODS
 from ..models.where import DEMO, ModelFolder, locate
 from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
@@ -58,6 +58,7 @@ class Study:
         self, method: str | None, parameters: dict, ranks: dict, text: Text, windows: int, window: int
     ) -> Measurement | None:
         """The stored perplexity of the dense model (method None) or of a plan."""
+        text = settled(text, self.source.own_text(windows, window, held_out=True).digest)
         artefact = self.store.read(self.source.evaluation(method, parameters, ranks, text.digest, windows, window))
         return artefact and artefacts.unpack_measurement(artefact)
 
@@ -70,4 +71,6 @@ def open_study(recipe: Recipe, store: Store | None = None, device: str = "cpu", 
         dtype = "float32" if folder.name == DEMO and device == "cpu" else stored
     window = recipe.window or min(CPU_WINDOW if device == "cpu" else GPU_WINDOW, folder.context)
     source = Source(folder.fingerprint, text.digest, recipe.windows, window, recipe.seed, dtype, device)
+    text_digest = settled(text, source.own_text(recipe.windows, window).digest).digest
+    source = replace(source, text=text_digest)  # what the model is to write has its digest before it is written
     return Study(folder, text, source, recipe.probe_windows, store or open_store())
