@@ -23,6 +23,7 @@ from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
 from .anchored import walk
 from .build import Workbench, unit_modules
+from .own_text import written
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study
 from .recipe import Recipe
@@ -168,6 +169,8 @@ def evaluate(
     known = study.evaluation(recipe, plan, text, windows) if plan else study.dense(text, windows)
     if known is not None and not (diverging and plan and known.divergence is None):
         return known
+    own = bench.source.own_text(windows, window, held_out=True)
+    text = yield from written(bench.loaded, bench.store, text, own)
     ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
     setting = Setting(text.label, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
     if model is None:
@@ -176,7 +179,7 @@ def evaluate(
     if plan:
         key = study.evaluation_key(recipe, plan, text, windows)
     else:
-        key = bench.source.dense_evaluation(text.digest, windows, window)
+        key = study.dense_key(text, windows)
     bench.store.write(key, artefacts.pack_measurement(found))
     return found
 
