@@ -1,12 +1,14 @@
 """Second models that share every tensor with the first, and the exchange of single modules."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..modules import FactoredLinear
+from ..errors import NonFinite
+from ..linalg.pivot import pivoted as pivot
+from ..modules import FactoredLinear, JointLinear, PivotedLinear
 
 
 def share_copy(model: nn.Module) -> nn.Module:
@@ -37,7 +39,51 @@ def exchanged(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[nn
             put(model, path, module)
 
 
-def factored(linear: nn.Module, left, right) -> FactoredLinear:
-    """The FactoredLinear that takes a linear's place, in its dtype, on its device, with its bias."""
+def factored(linear: nn.Module, left: Tensor, right: Tensor, bias: Tensor | None = None) -> FactoredLinear:
+    """The FactoredLinear that takes a linear's place, in its dtype, on its device; left (d_out, r), right (r, d_in).
+
+    `bias` (d_out,): the new layer's, where it is not the linear's own (centring adds one to layers without).
+    """
     weight = linear.weight
-    return FactoredLinear(left.to(weight.device, weight.dtype), right.to(weight.device, weight.dtype), linear.bias)
+    return FactoredLinear(_like(left, weight), _like(right, weight), _bias(linear, bias))
+
+
+def pivoted(linear: nn.Module, left: Tensor, right: Tensor, bias: Tensor | None = None) -> PivotedLinear:
+    """The PivotedLinear of left @ right that takes a linear's place; pivots are chosen in float64, then it is cast.
+
+    Raises NonFinite, also where a row of the product is beyond the linear's dtype (float16 ends at 65504).
+    """
+    weight = linear.weight
+    pivots, basis, coefficients = pivot(left.to(weight.device), right.to(weight.device))
+    basis = _like(basis, weight)
+    if not basis.isfinite().all():
+        raise NonFinite(f"A row of the factors' product is beyond {weight.dtype}.", "Take float32, or plain factors.")
+    return PivotedLinear(basis, _like(coefficients, weight), pivots, _bias(linear, bias))
+
+
+def joined(
+    linears: Sequence[nn.Module],
+    lefts: Sequence[Tensor],
+    right: Tensor,
+    biases: Sequence[Tensor | None] | None = None,
+) -> list[nn.Module]:
+    """The modules that take the place of linears of one input: a FactoredLinear, and JointLinear that use its right.
+
+    lefts (d_out of each, r), right (r, d_in), biases as in `factored`.
+    """
+    biases = biases or [None] * len(linears)
+    source = factored(linears[0], lefts[0], right, biases[0])
+    others = [
+        JointLinear(_like(left, linear.weight), source, _bias(linear, bias))
+        for linear, left, bias in zip(linears[1:], lefts[1:], biases[1:], strict=True)
+    ]
+    return [source, *others]
+
+
+def _like(values: Tensor, weight: Tensor) -> Tensor:
+    return values.to(weight.device, weight.dtype)
+
+
+def _bias(linear: nn.Module, bias: Tensor | None) -> Tensor | None:
+    """The linear's own bias where no other is given."""
+    return linear.bias if bias is None else _like(bias, linear.weight)

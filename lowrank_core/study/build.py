@@ -18,7 +18,7 @@ from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
-from ..modules import FactoredLinear
+from ..models.sites import weight_of
 from ..settings import CANDIDATES, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, rank_at
@@ -97,10 +97,7 @@ class Workbench:
 
     def weight(self, path: str) -> Tensor:
         """(m, n) float64 weight of a site; of factors, their product."""
-        module = self.loaded.model.get_submodule(path)
-        if isinstance(module, FactoredLinear):
-            return module.weight_u.detach().double() @ module.weight.detach().double()
-        return self.loaded.model.get_submodule(path).weight.detach().double()
+        return weight_of(self.loaded.model.get_submodule(path))
 
     def factorization(self, path: str, method: str, parameters: dict) -> Factorization:
         """A site's factorization, made once per method and kept in the model's dtype where it is sliceable.
