@@ -14,7 +14,7 @@ from lowrank_core.export.save import RECORD, save
 from lowrank_core.models.layout import layout_of, stored_tensors
 from lowrank_core.models.loading import load_compressed, load_model
 from lowrank_core.models.sites import anatomy, weight_of
-from lowrank_core.models.surgery import factored, put, share_copy
+from lowrank_core.models.surgery import factored, joined, pivoted, put, share_copy
 from lowrank_core.modules import FactoredLinear, JointLinear, PivotedLinear
 
 from .conftest import RECIPE, STORED, compress_by, logits
@@ -158,11 +158,10 @@ def test_sizes_are_those_on_disk(any_dense, tmp_path, storage, biased) -> None:
     assert f"| bytes of weights | {dense:,} → {nbytes:,} ({1 - nbytes / dense:.1%} saved) |" in card
     kept, layout = 0, layout_of(model)
     for site in any_dense.anatomy.sites:
-        rank, m, n = ranks[site.path], site.d_out, site.d_in
-        kind = type(model.get_submodule(site.path))
-        kept += {nn.Linear: lambda: m * n, FactoredLinear: lambda: rank * (m + n), JointLinear: lambda: rank * m,
-                 PivotedLinear: lambda: rank * (m + n) - rank * rank + rank}[kind]()  # noqa: B023
-        kept += m if site.path in layout.biased else 0
+        rank, m, n = ranks[site.path] or 0, site.d_out, site.d_in
+        counts = {nn.Linear: m * n, FactoredLinear: rank * (m + n), JointLinear: rank * m,
+                  PivotedLinear: rank * (m + n) - rank * rank + rank}
+        kept += counts[type(model.get_submodule(site.path))] + (m if site.path in layout.biased else 0)
     sites = sum(s.parameters for s in any_dense.anatomy.sites)
     assert sites - kept == any_dense.parameters - after
     assert f"| ratio achieved | {1 - kept / sites:.1%} |" in card
@@ -173,7 +172,8 @@ def test_the_card_and_the_record_say_what_differs(loaded, tmp_path) -> None:
     save(model, loaded.tokenizer, tmp_path / "small", ranks, RECIPE, "tiny")
     card = (tmp_path / "small" / "README.md").read_text()
     assert "| storage | pivoted |" in card and "some of their rows" in card
-    assert f"| `{UP}` | {ranks[UP]} | right factor of {GATE} |" in card and f"| `{Q}` | {ranks[Q]} | bias added |" in card
+    assert f"| `{UP}` | {ranks[UP]} | right factor of {GATE} |" in card
+    assert f"| `{Q}` | {ranks[Q]} | bias added |" in card
     record = json.loads((tmp_path / "small" / RECORD).read_text())
     assert record["storage"] == "pivoted" and record["shared"][UP] == GATE and Q in record["biased"]
 
@@ -255,10 +255,8 @@ class TestRefusals:
         model, ranks = compress_by(loaded, "joint")
         assert ranks[K] == ranks[Q]
         assert layout_of(model).shared[K] == Q
-        edit = {p: 17 for p in (Q, K, K.replace("k_proj", "v_proj"))}  # k and v have 16 outputs
+        edit = dict.fromkeys((Q, K, K.replace("k_proj", "v_proj")), 17)  # k and v have 16 outputs
         linears = [loaded.model.get_submodule(p) for p in edit]
-        from lowrank_core.models.surgery import joined
-
         group = joined(linears, [torch.randn(x.out_features, 17) for x in linears], torch.randn(17, 32))
         for path, module in zip(edit, group, strict=True):
             put(model, path, module)
@@ -267,8 +265,6 @@ class TestRefusals:
 
     @pytest.mark.parametrize("storage", ["pivoted", "joint"])
     def test_full_rank_everywhere_which_others_could_not_tell_from_dense(self, loaded, tmp_path, storage) -> None:
-        from lowrank_core.models.surgery import joined, pivoted
-
         model = share_copy(loaded.model)
         q, k = (model.get_submodule(p) for p in (Q, K))
         if storage == "pivoted":
@@ -280,7 +276,7 @@ class TestRefusals:
                 put(model, path, module)
         with pytest.raises(BadValue, match="full rank"):
             save(model, loaded.tokenizer, tmp_path / "small", ranks, RECIPE, "tiny")
-        o = Q.replace("q_proj", "o_proj")  # with one smaller layer it is fine, and a layer without other rows comes back
+        o = Q.replace("q_proj", "o_proj")  # with one smaller layer it is fine; a layer of pivots only comes back, too
         put(model, o, factored(model.get_submodule(o), torch.randn(32, 4), torch.randn(4, 32)))
         save(model, loaded.tokenizer, tmp_path / "small", ranks | {o: 4}, RECIPE, "tiny")
         assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "small")), logits(model))
