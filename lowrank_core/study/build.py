@@ -22,8 +22,8 @@ from ..jobs import Job, Progress, finish
 from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
+from ..models.sites import weight_of
 from ..models.surgery import modules_of
-from ..modules import FactoredLinear
 from ..settings import CANDIDATES, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
@@ -125,10 +125,7 @@ class Workbench:
 
     def weight(self, path: str) -> Tensor:
         """(m, n) float64 weight of a site; of factors, their product."""
-        module = self.loaded.model.get_submodule(path)
-        if isinstance(module, FactoredLinear):
-            return module.weight_u.detach().double() @ module.weight.detach().double()
-        return self.loaded.model.get_submodule(path).weight.detach().double()
+        return weight_of(self.loaded.model.get_submodule(path))
 
     def unit_weight(self, unit: Unit) -> Tensor:
         """(Σ m, n) float64: the weights of a unit's sites, one above the other."""
@@ -143,11 +140,13 @@ class Workbench:
             raise ModelUnsupported(
                 f"{self.loaded.name!r} is already compressed.", "Take the dense model it was made from."
             )
-        key = (unit.path, unit.method, tuple(sorted(unit.settings.items())))
+        key = (unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items())))
         if key not in self._factorizations:
             made = factorize_unit(unit, self.unit_weight(unit), self.statistics(unit))
             if METHODS[unit.method].sliceable:
                 dtype = self.loaded.model.get_submodule(unit.sites[0].path).weight.dtype
+                if unit.storage == "pivoted":  # pivots are chosen from these: rounding them first would round twice
+                    dtype = torch.promote_types(dtype, torch.float32)
                 made = replace(made, left=made.left.to(dtype), right=made.right.to(dtype))
             self._factorizations[key] = made
         return self._factorizations[key]
