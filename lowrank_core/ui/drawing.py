@@ -124,7 +124,8 @@ def readout(view: View, plan: Plan) -> str:
         f"Removes **{percent(plan.ratio(view.units))}** of the layers' parameters; "
         f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
         f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(plan.ranks)} layers stay dense. "
-        f"Predicted: **+{view.predicted(plan):.3f}** nats per token."
+        f"Predicted: **+{view.predicted(plan):.3f}** nats per token"
+        f"{', before the walk makes good a part of it' if view.recipe.walk else ''}."
     )
 
 
