@@ -16,6 +16,7 @@ EVALUATION_WINDOWS = 64
 CPU_WINDOW, GPU_WINDOW = 256, 2048
 CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at
 SEED = 0
+COMPARED = ("svd", "asvd-0", "asvd-i", "nsvd-i", "two-sided")  # methods a picture shows beside the chosen one
 HUB_TEXT_BYTES = 2_000_000  # of a data set on the Hub, how much text is fetched
 
 

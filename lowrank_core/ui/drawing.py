@@ -14,7 +14,7 @@ from .. import plots
 from ..calibration.texts import read_text
 from ..errors import LowRankError
 from ..methods import METHODS
-from ..settings import CANDIDATES, EVALUATION_WINDOWS
+from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
@@ -70,7 +70,7 @@ _CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict(
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
     """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; the recipe's dense sites dense."""
     dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
-    others = (_under(view, method) for method in METHODS)
+    others = (_under(view, method) for method in dict.fromkeys((*COMPARED, view.recipe.method)))
     views = {other.recipe.method: other for other in others if other.spectra}
     recipe = view.recipe
     key = (
