@@ -80,7 +80,7 @@ class Workbench:
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
             stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
-            arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max}
+            arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max, "mean": stats.mean}
             self.store.write(
                 self.source.gram(group),
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
