@@ -88,6 +88,7 @@ def square_root(moment: Tensor, ridge: float, floor: float = 1e-12) -> tuple[Ten
     if largest <= 0:
         identity = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
         return identity, identity
+    floor = max(floor, len(values) * torch.finfo(values.dtype).eps)
     root = values.clamp_min(floor * largest).sqrt()
     return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 

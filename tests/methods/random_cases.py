@@ -34,7 +34,7 @@ class Case:
     weight: Tensor  # (m, n) float64
     statistics: Statistics
     spoiled: bool = False  # whether the weight holds what is no number
-    settings: dict = field(default_factory=dict)  # method → its parameters
+    settings: dict = field(default_factory=dict)  # method → its parameters, where not its defaults
 
 
 def statistics_of(x: Tensor, g: Tensor) -> Statistics:
