@@ -32,6 +32,10 @@ class TextNotFound(LowRankError):
     """Neither a named text nor a file."""
 
 
+class TextNotFetched(LowRankError):
+    """A data set that cannot be read from the Hub: no network, or not there, or not as expected."""
+
+
 class TextNotUtf8(LowRankError):
     """A file that is not UTF-8 text."""
 

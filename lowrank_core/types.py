@@ -223,6 +223,14 @@ def rank_at(unit: Priced, keep: float) -> int | None:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """How far a model's next-token distributions are from the dense model's, over all scored tokens."""
+
+    kl: float  # mean KL(dense ‖ compressed), nats per token
+    agreement: float  # share of tokens at which both find the same token likeliest
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The loss of a model on a text."""
 
@@ -230,6 +238,7 @@ class Measurement:
     tokens: int  # scored tokens
     setting: Setting
     window_nll: tuple[float, ...] = field(default=(), repr=False)  # mean nll of each window
+    divergence: "Divergence | None" = None  # from the dense model on the same tokens, where it was asked for
 
     @property
     def perplexity(self) -> float:

@@ -142,7 +142,7 @@ def test_pages_that_only_read_load_no_torch(module: str) -> None:
     """In a fresh process: what the first page needs is there before torch is."""
     package = ROOT / module.replace(".", "/")
     assert package.with_suffix(".py").is_file() or (package / "__init__.py").is_file(), f"{module} is not there"
-    script = f"import sys, {module}; print(*sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    script = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'datasets'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""

@@ -14,7 +14,7 @@ from ..study.planning import Points, make_plan, measuring_order
 from ..study.recipe import Recipe
 from ..study.units import units_of
 from ..types import Measurement, Plan, Spectrum, Unit
-from .grid import Grid, Quality, Row
+from .grid import Grid, Quality, Row, label_of
 
 
 @job
@@ -38,7 +38,7 @@ def quality(
     rows: list[Row] = []
     for i, recipes in enumerate(groups):
         bench = open_workbench(recipes[0], store, loaded=loaded)  # its factors go with it: one method's at a time
-        where = f"{recipes[0].method}, {recipes[0].text}, seed {recipes[0].seed} ({i + 1} of {len(groups)})"
+        where = f"{label_of(recipes[0])[0]}, {recipes[0].storage}, {recipes[0].text}, seed {recipes[0].seed} ({i + 1} of {len(groups)})"
         rows += yield from _under(where, _group(bench, recipes, texts, dense, grid.test_windows))
     return Quality(grid, loaded.dtype, loaded.device.type, dense, tuple(rows))
 
@@ -72,7 +72,7 @@ def _group(
         for text in texts:
             if model is None and not _is_known(bench, recipe, plan, text, windows):
                 model = compress(bench, recipe, plan)
-            found = yield from evaluate.steps(bench, text, model, recipe, plan, windows)
+            found = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
             rows.append(_row(bench, recipe, units, plan, text, found, dense[text.name], time.perf_counter() - began))
             began = time.perf_counter()
     return rows
@@ -92,7 +92,8 @@ def _points(
 
 def _is_known(bench: Workbench, recipe: Recipe, plan: Plan, text: Text, windows: int) -> bool:
     """Whether the store has this measurement, so that no model need be built for it."""
-    return bench.study.evaluation(recipe, plan, text, windows) is not None
+    found = bench.study.evaluation(recipe, plan, text, windows)
+    return found is not None and found.divergence is not None
 
 
 def _row(
@@ -108,8 +109,7 @@ def _row(
     parameters = bench.loaded.parameters - sum(u.parameters for u in units) + plan.kept(units)
     return Row(
         recipe.text,
-        recipe.method,
-        recipe.allocator,
+        *label_of(recipe),
         recipe.ratio,
         plan.ratio(units),
         recipe.seed,
@@ -118,5 +118,7 @@ def _row(
         text.name,
         found.nll - dense.nll,
         found.perplexity,
+        found.divergence.kl,
+        found.divergence.agreement,
         seconds,
     )

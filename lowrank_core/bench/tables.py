@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadValue
-from .grid import Quality, Row
+from .grid import Quality
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,23 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return sum(values) / len(values), (max(values) - min(values)) / 2
 
 
-def summaries(found: Quality) -> list[Summary]:
-    """One Summary per calibration text and test text."""
-    return [_summary(found, calibrate, text) for text in found.grid.texts for calibrate in found.grid.calibrate]
+VALUES = {
+    "nll": ("Nats per token above dense", "nll_above_dense"),
+    "perplexity": ("Perplexity", "perplexity"),
+    "kl": ("KL divergence from the dense model, nats per token,", "kl"),
+    "agreement": ("Share of tokens with the dense model's likeliest token", "agreement"),
+}
 
 
-def markdown(found: Quality) -> str:
+def summaries(found: Quality, value: str = "nll") -> list[Summary]:
+    """One Summary per calibration text and test text, of one of VALUES."""
+    return [_summary(found, calibrate, text, value) for text in found.grid.texts for calibrate in found.grid.calibrate]
+
+
+def markdown(found: Quality, value: str = "nll") -> str:
     """All tables of a run, each under its caption."""
     return "\n\n".join(
-        f"{s.caption}\n\n{_table([s.columns, ['---'] * len(s.columns), *s.rows])}" for s in summaries(found)
+        f"{s.caption}\n\n{_table([s.columns, ['---'] * len(s.columns), *s.rows])}" for s in summaries(found, value)
     )
 
 
@@ -52,36 +60,37 @@ def between_markers(file: Path, name: str, content: str) -> str:
     return f"{before}{first}\n{content}\n{last}{after}"
 
 
-def _summary(found: Quality, calibrate: str, text: str) -> Summary:
+def _summary(found: Quality, calibrate: str, text: str, value: str) -> Summary:
     grid = found.grid
     rows = []
-    for method in grid.methods:
-        for allocator in grid.allocators:
-            which = (calibrate, text, method, allocator)
-            of = [r for r in found.rows if (r.calibrate, r.text, r.method, r.allocator) == which]
-            cells = (_cell([r for r in of if r.ratio_asked == ratio]) for ratio in grid.ratios)
-            rows.append((method, allocator, *cells))
+    for label in grid.labels():
+        which = (calibrate, text, *label)
+        of = [r for r in found.rows if (r.calibrate, r.text, r.method, r.allocator, r.storage) == which]
+        cells = (_cell([getattr(r, VALUES[value][1]) for r in of if r.ratio_asked == ratio]) for ratio in grid.ratios)
+        rows.append((*label, *cells))
     return Summary(
         text,
-        ("method", "allocator", *(f"ratio {r:g}" for r in grid.ratios)),
+        ("method", "allocator", "storage", *(f"ratio {r:g}" for r in grid.ratios)),
         tuple(rows),
-        _caption(found, calibrate, text),
+        _caption(found, calibrate, text, value),
     )
 
 
-def _cell(rows: list[Row]) -> str:
-    mean, spread = mean_and_spread([r.perplexity for r in rows])
-    digits = 3 if mean < 10 else 2 if mean < 100 else 1 if mean < 1000 else 0
-    return f"{mean:,.{digits}f}" + (f" ± {spread:,.{digits}f}" if len(rows) > 1 else "")
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"  # no such combination: a ratio out of reach
+    mean, spread = mean_and_spread(values)
+    digits = 3 if abs(mean) < 10 else 2 if mean < 100 else 1 if mean < 1000 else 0
+    return f"{mean:,.{digits}f}" + (f" ± {spread:,.{digits}f}" if len(values) > 1 else "")
 
 
-def _caption(found: Quality, calibrate: str, text: str) -> str:
+def _caption(found: Quality, calibrate: str, text: str, value: str) -> str:
     grid, dense = found.grid, found.dense[text]
     seeds = ", ".join(map(str, grid.seeds))
     spread = ", mean ± half the range over seeds" if len(grid.seeds) > 1 else ""
     return (
-        f"Perplexity on {text} ({dense.setting.windows} × {dense.setting.window} tokens){spread}; the dense model has "
-        f"{dense.perplexity:.3f}. Model {grid.model} in {found.dtype} on {found.device}, calibrated on {calibrate} "
+        f"{VALUES[value][0]} on {text} ({dense.setting.windows} × {dense.setting.window} tokens){spread}; the dense model has "
+        f"perplexity {dense.perplexity:.3f}. Model {grid.model} in {found.dtype} on {found.device}, calibrated on {calibrate} "
         f"(at most {grid.windows} × {dense.setting.window} tokens, {grid.probe_windows} windows per sensitivity "
         f"point), seed {seeds}. Ratio: the share of the layers' parameters removed."
     )

@@ -31,7 +31,7 @@ app.add_typer(cache.app, name="cache")
 def root(debug: Annotated[bool, typer.Option("--debug", help="Show where a failure came from.")] = False) -> None:
     """Low-rank compression of language models, seen and measured.
 
-    MODEL is demo or a model folder; TEXT is the name of a text or a UTF-8 file; a ratio is the share removed.
+    MODEL is demo or a model folder; TEXT is the name of a text, a UTF-8 file, or a mix; a ratio is the share removed.
     """
 
 

@@ -12,7 +12,8 @@ from ..bench.grid import Grid
 from ..calibration.texts import TEXTS, read_text
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
-from ..study.recipe import Recipe
+from ..errors import BadValue
+from ..study.recipe import PRESETS, Recipe, choose
 from .evaluate import record
 from .opening import dense_folder, quiet, say_text
 from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
@@ -72,6 +73,31 @@ Seeds = Annotated[
         show_default=False,
     ),
 ]
+Storages = Annotated[
+    list[str],
+    typer.Option(
+        metavar="STORAGE…",
+        help="factored, the default, and pivoted.",
+        autocompletion=complete(("factored", "pivoted")),
+        show_default=False,
+    ),
+]
+Presets = Annotated[
+    list[str],
+    typer.Option(
+        "--recipe",
+        metavar="PRESET…",
+        help=f"Whole recipes beside the combinations: {', '.join(PRESETS)}; by default all.",
+        autocompletion=complete(PRESETS),
+        show_default=False,
+    ),
+]
+Show = Annotated[
+    str, typer.Option(metavar="VALUE", help=f"What the tables show: {', '.join(tables.VALUES)}; JSON has all.")
+]
+Plot = Annotated[
+    Path, typer.Option(metavar="FILE.html", help="Write the rows as a plot, one page that works offline.", show_default=False)
+]
 TestWindows = Annotated[int, typer.Option(min=1, metavar="N", help="Windows read from each test text.")]
 Markdown = Annotated[
     Path,
@@ -104,9 +130,14 @@ def quality(
     test_windows: TestWindows = EVALUATION_WINDOWS,
     window: Window = None,
     probe_windows: ProbeWindows = PROBE_WINDOWS,
+    storages: Storages = None,
+    recipe: Presets = None,
+    show: Show = "nll",
     markdown: Markdown = None,
+    plot: Plot = None,
 ) -> None:
-    """Perplexity of every method, allocator, ratio and seed."""
+    """Loss, perplexity and divergence of every method, allocator, storage, ratio and seed."""
+    choose(tables.VALUES, show, "value to show")
     grid = Grid(
         model,
         tuple(dict.fromkeys(calibrate or [Recipe.model_fields["text"].default])),
@@ -119,6 +150,8 @@ def quality(
         test_windows,
         window,
         probe_windows,
+        tuple(dict.fromkeys(storages or ["factored"])),
+        tuple(dict.fromkeys(PRESETS if recipe is None else recipe)),
     )
     _check(grid, markdown)
     if not calibrate:
@@ -128,13 +161,15 @@ def quality(
 
     found = relay(measure.steps(grid, device=device, dtype=dtype))
     if markdown is not None:
-        write(markdown, found)
+        write(markdown, found, show)
+    if plot is not None:
+        draw(plot, found)
     dense = [record(name, m) for name, m in found.dense.items()]
     rows = [asdict(row) for row in found.rows]
     emit(
         {"model": model, "dtype": found.dtype, "device": found.device, "dense": dense, "rows": rows},
         json,
-        lambda _: show(found),
+        lambda _: print_tables(found, show),
     )
 
 
@@ -148,13 +183,25 @@ def _check(grid: Grid, file: Path | None) -> None:
         tables.between_markers(file, "quality", "")
 
 
-def write(file: Path, found: "Quality") -> None:
+def write(file: Path, found: "Quality", value: str) -> None:
     """Put the tables of a run between the file's markers."""
-    file.write_text(tables.between_markers(file, "quality", tables.markdown(found)), "utf-8")
+    file.write_text(tables.between_markers(file, "quality", tables.markdown(found, value)), "utf-8")
     note(f"Written to {file}.")
 
 
-def show(found: "Quality") -> None:
+def draw(file: Path, found: "Quality") -> None:
+    """Write a page with the loss of every row against its bytes."""
+    from ..plots.quality import quality_plot
+
+    pages = [quality_plot(found.rows, text, m.perplexity) for text, m in found.dense.items()]
+    try:
+        file.write_text("".join(p.to_html(full_html=i == 0, include_plotlyjs=i == 0) for i, p in enumerate(pages)), "utf-8")
+    except OSError as error:
+        raise BadValue(f"The file {str(file)!r} cannot be written: {error}.", "Choose another file.") from error
+    note(f"Written to {file}.")
+
+
+def print_tables(found: "Quality", value: str) -> None:
     """Print one table per calibration text and test text."""
-    for summary in tables.summaries(found):
-        table(f"Perplexity on {summary.text}", summary.columns, summary.rows, summary.caption)
+    for summary in tables.summaries(found, value):
+        table(f"{tables.VALUES[value][0]} on {summary.text}", summary.columns, summary.rows, summary.caption)

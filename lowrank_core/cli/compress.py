@@ -27,7 +27,7 @@ Ratio = Annotated[
 RecipeFile = Annotated[
     str,
     typer.Option(
-        "--recipe", metavar="FILE.yaml", help="Fills in whatever the other options do not set.", show_default=False
+        "--recipe", metavar="best|FILE.yaml", help="Fills in whatever the other options do not set.", show_default=False
     ),
 ]
 Storage = Annotated[
@@ -91,8 +91,6 @@ def compress(
 
 def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
     """The Recipe of the flags that are set, over the recipe file, over the defaults; BadValue without a ratio."""
-    if recipe == "best":
-        raise BadValue("There is no best recipe yet.", "Give a recipe file, or --ratio, --method and --allocator.")
     values = {**(read_recipe(recipe) if recipe else {}), **{k: v for k, v in flags.items() if v is not None}}
     if "ratio" not in values:
         raise BadValue("No ratio is given.", "Give --ratio 0.3 to remove 30 % of the layers' parameters.")

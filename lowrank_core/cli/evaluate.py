@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..calibration.texts import TEXTS, Text, read_text
+from ..calibration.texts import Text, read_text
 from ..jobs import Job
 from ..settings import EVALUATION_WINDOWS, SEED
 from .opening import open_bench, recipe_from
-from .options import NAMED, Device, Dtype, Json, ModelOrDir, Seed, Window, Windows, complete
+from .options import NAMED, Device, Dtype, Json, ModelOrDir, Seed, Window, Windows, complete_text
 from .output import emit, table
 from .relay import relay
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 Texts = Annotated[
     list[str],
-    typer.Option(
-        "--text", metavar="TEXT…", help=f"Texts: {NAMED}.", autocompletion=complete(TEXTS), show_default=False
-    ),
+    typer.Option("--text", metavar="TEXT…", help=f"Texts: {NAMED}.", autocompletion=complete_text, show_default=False),
 ]
 
 

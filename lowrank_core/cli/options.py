@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..allocation import ALLOCATORS, check_ratio
-from ..calibration.texts import TEXTS
+from ..calibration.texts import CHAT, PLUS, SELF, TEXTS
 from ..methods import METHODS
 from ..study.recipe import Recipe
 
@@ -24,7 +24,17 @@ def complete(registry: Iterable[str]):
     return lambda: list(registry)
 
 
-NAMED = f"a UTF-8 file, or one of {', '.join(TEXTS)}"
+def complete_text(incomplete: str) -> list[str]:
+    """The names a text may begin with, or the next part of a mix."""
+    before, plus, last = incomplete.rpartition(PLUS)
+    names = (*TEXTS, *(CHAT + name for name in TEXTS if name != SELF))
+    return [before + plus + name for name in names if name.startswith(last)]
+
+
+NAMED = (
+    f"a UTF-8 file, or one of {', '.join(TEXTS)}; after {CHAT} in the model's chat template; "
+    f"several with weights, as in demo:2{PLUS}c4-sample:1"
+)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="demo, or a model folder.", show_default=False)]
 ModelOrDir = Annotated[
@@ -42,9 +52,7 @@ Allocator = Annotated[
 ]
 Calibrate = Annotated[
     str,
-    typer.Option(
-        metavar="TEXT", help=f"Calibration text: {NAMED}.", autocompletion=complete(TEXTS), show_default=False
-    ),
+    typer.Option(metavar="TEXT", help=f"Calibration text: {NAMED}.", autocompletion=complete_text, show_default=False),
 ]
 Ratios = Annotated[
     list[str], typer.Option(metavar="R…", help="Shares to remove, above 0 and below 1.", show_default=False)

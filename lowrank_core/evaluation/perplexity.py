@@ -1,11 +1,11 @@
-"""Perplexity by the project's one rule: disjoint windows, T − 1 scored tokens in each."""
+"""Perplexity by the project's one rule: disjoint windows, T − 1 scored tokens in each; and divergence from a model."""
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..jobs import Job, Progress, job
-from ..types import Measurement, Setting
+from ..types import Divergence, Measurement, Setting
 
 BATCH = 8  # windows at a time
 
@@ -17,22 +17,43 @@ def window_nll(logits: Tensor, ids: Tensor) -> Tensor:
     return nll.view(len(ids), -1).double().mean(1)
 
 
+def window_divergence(dense: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) mean KL(dense ‖ other) in nats, and (B,) share of equal likeliest tokens, of logits (B, T, V) each.
+
+    The last position of a window predicts nothing that is scored and is left out.
+    """
+    p, q = (x[:, :-1].float().log_softmax(-1) for x in (dense, logits))
+    kl = nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+    return kl.double().mean(1), (p.argmax(-1) == q.argmax(-1)).double().mean(1)
+
+
 @job
-def perplexity(model: nn.Module, windows: Tensor, setting: Setting) -> Job[Measurement]:
-    """The Measurement of a model on windows (N, T) of token ids; NonFinite where the loss is not a number."""
+def perplexity(model: nn.Module, windows: Tensor, setting: Setting, dense: nn.Module | None = None) -> Job[Measurement]:
+    """The Measurement of a model on windows (N, T) of token ids; NonFinite where the loss is not a number.
+
+    `dense`: measure the divergence from it, too, on the same tokens.
+    """
     device = next(model.parameters()).device
     found: list[float] = []
+    apart: list[tuple[float, float]] = []
     for batch in windows.split(BATCH):
         with torch.no_grad():
             ids = batch.to(device)
-            found += window_nll(model(input_ids=ids, use_cache=False).logits, ids).tolist()
+            logits = model(input_ids=ids, use_cache=False).logits
+            found += window_nll(logits, ids).tolist()
+            if dense is not None:
+                kl, agreement = window_divergence(dense(input_ids=ids, use_cache=False).logits, logits)
+                apart += zip(kl.tolist(), agreement.tolist(), strict=True)
         yield Progress("perplexity", len(found), len(windows), setting.text)
-    return measurement(found, windows, setting)
+    divergence = Divergence(*(sum(x) / len(x) for x in zip(*apart, strict=True))) if apart else None
+    return measurement(found, windows, setting, divergence)
 
 
-def measurement(found: list[float], windows: Tensor, setting: Setting) -> Measurement:
+def measurement(
+    found: list[float], windows: Tensor, setting: Setting, divergence: Divergence | None = None
+) -> Measurement:
     """The Measurement of per-window losses."""
     nll = sum(found) / len(found)
     if nll != nll or nll == float("inf"):
         raise NonFinite("The loss is not a finite number.", "Load the model in float32 or bfloat16.")
-    return Measurement(nll, len(windows) * (windows.shape[1] - 1), setting, tuple(found))
+    return Measurement(nll, len(windows) * (windows.shape[1] - 1), setting, tuple(found), divergence)

@@ -84,7 +84,7 @@ def stream(
     """
     device = next(model.parameters()).device
     cache = DynamicCache(config=model.config)
-    argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    argument = cache_argument(model)
     generator = torch.Generator("cpu").manual_seed(sampling.seed)
     positions = context or getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
     stops, room = stop_ids(model), positions - prompt.shape[1]
@@ -132,6 +132,11 @@ def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, No
     finally:
         for s in streams:
             s.close()
+
+
+def cache_argument(model: nn.Module) -> str:
+    """The name under which a model takes its cache."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def cache_bytes(cache: DynamicCache) -> int:

@@ -11,7 +11,9 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross
 
 def look(names) -> dict[str, tuple[str, str, str]]:
     """name → (colour, dash, marker symbol), by the order of the names."""
-    return {n: (OKABE_ITO[i % 8], DASHES[i % 8], SYMBOLS[i % 8]) for i, n in enumerate(names)}
+    return {
+        n: (OKABE_ITO[i % 8], DASHES[(i + i // 8) % 8], SYMBOLS[(i + 3 * (i // 8)) % 8]) for i, n in enumerate(names)
+    }
 
 
 def figure(height: int = 340, **layout) -> go.Figure:

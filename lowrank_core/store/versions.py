@@ -9,4 +9,5 @@ VERSIONS = {
     "spectrum": 3,  # Spectrum of a site under a method
     "points": 3,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
+    "text": 1,  # token ids a model wrote itself
 }

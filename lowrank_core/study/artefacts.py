@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..store import Artefact
-from ..types import ChannelSummary, Measurement, Point, Setting, Site, Spectrum
+from ..types import ChannelSummary, Divergence, Measurement, Point, Setting, Site, Spectrum
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,11 @@ def pack_measurement(measurement: Measurement) -> Artefact:
 
 def unpack_measurement(artefact: Artefact) -> Measurement:
     facts = artefact.facts
-    return Measurement(facts["nll"], facts["tokens"], Setting(**facts["setting"]), tuple(facts["window_nll"]))
+    divergence = facts.get("divergence")
+    return Measurement(
+        facts["nll"],
+        facts["tokens"],
+        Setting(**facts["setting"]),
+        tuple(facts["window_nll"]),
+        divergence and Divergence(**divergence),
+    )

@@ -18,7 +18,7 @@ from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported, NonFinite
 from ..evaluation.sensitivity import Probe
-from ..jobs import Job, Progress
+from ..jobs import Job, Progress, finish
 from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
@@ -29,6 +29,7 @@ from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
+from .own_text import written
 from .read import Study
 from .shelf import Shelf
 
@@ -52,10 +53,14 @@ class Workbench:
     @property
     def windows(self) -> Tensor:
         """(N, T) the calibration windows."""
+        return finish(self.read_windows())
+
+    def read_windows(self) -> Job[Tensor]:
+        """(N, T) the calibration windows; what the model is to write of them is written first."""
         if self._windows is None:
-            self._windows = cut_windows(
-                self.loaded.tokenizer, self.study.text, self.source.windows, self.source.window, self.source.seed
-            )
+            s = self.source
+            text = yield from written(self.loaded, self.store, self.study.text, s.own_text(s.windows, s.window))
+            self._windows = cut_windows(self.loaded.tokenizer, text, s.windows, s.window, s.seed)
         return self._windows
 
     def _remember_body(self) -> Body:
@@ -91,9 +96,12 @@ class Workbench:
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
             )
 
+        gradient = self.store.read(self.source.gradient())
+        if gradient is None or len(done) < len(groups):
+            yield from self.read_windows()
         if len(done) < len(groups):
             yield from collect(self.loaded, self.windows, keep, done)
-        if self.store.read(self.source.gradient()) is None:
+        if gradient is None:
             squares = yield from collect_gradients(self.loaded, self.windows[:GRADIENT_WINDOWS], self.source.seed)
             self.store.write(self.source.gradient(), Artefact({p: g.cpu().numpy() for p, g in squares.items()}))
 
@@ -231,7 +239,7 @@ class Workbench:
     def probe(self) -> Job[Probe]:
         """The dense model on the probe windows, run once."""
         if self._probe is None:
-            probe = Probe(self.loaded, self.windows[: self.study.probe_windows])
+            probe = Probe(self.loaded, (yield from self.read_windows())[: self.study.probe_windows])
             yield from probe.prepare()
             self._probe = probe
         return self._probe

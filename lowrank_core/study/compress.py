@@ -23,6 +23,7 @@ from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
 from .anchored import walk
 from .build import Workbench, unit_modules
+from .own_text import written
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study
 from .recipe import Recipe
@@ -157,24 +158,28 @@ def evaluate(
     recipe: Recipe | None = None,
     plan: Plan | None = None,
     windows: int = EVALUATION_WINDOWS,
+    diverging: bool = False,
 ) -> Job[Measurement]:
     """Perplexity of the dense model, or of a recipe's plan, on a text; stored, never measured twice.
 
-    `model`: the compressed model where it is at hand; it is made where it is not.
+    `model`: the compressed model where it is at hand; it is made where it is not. `diverging`: measure the
+    divergence of the plan's model from the dense one, too.
     """
     window, study = bench.source.window, bench.study
     known = study.evaluation(recipe, plan, text, windows) if plan else study.dense(text, windows)
-    if known is not None:
+    if known is not None and not (diverging and plan and known.divergence is None):
         return known
+    own = bench.source.own_text(windows, window, held_out=True)
+    text = yield from written(bench.loaded, bench.store, text, own)
     ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
     setting = Setting(text.label, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
     if model is None:
         model = (yield from compress.steps(bench, recipe, plan)) if plan else bench.loaded.model
-    found = yield from perplexity.steps(model, ids, setting)
+    found = yield from perplexity.steps(model, ids, setting, bench.loaded.model if diverging and plan else None)
     if plan:
         key = study.evaluation_key(recipe, plan, text, windows)
     else:
-        key = bench.source.dense_evaluation(text.digest, windows, window)
+        key = study.dense_key(text, windows)
     bench.store.write(key, artefacts.pack_measurement(found))
     return found
 

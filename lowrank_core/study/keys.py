@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from ..settings import GRADIENT_WINDOWS
 from ..store import Key
 
+HELD_OUT_SEED = 100_000  # apart from any seed somebody calibrates with
+
 
 @dataclass(frozen=True)
 class Source:
@@ -17,6 +19,12 @@ class Source:
     seed: int
     dtype: str
     device: str  # "cpu" or "cuda": they round differently
+
+    def own_text(self, windows: int, window: int, held_out: bool = False) -> Key:
+        """Of what the model writes itself: to calibrate on, or `held_out` from that."""
+        wrote = {"model": self.model, "dtype": self.dtype, "device": self.device}
+        seed = self.seed + (HELD_OUT_SEED if held_out else 0)
+        return Key("text", {**wrote, "windows": windows, "window": window, "seed": seed})
 
     def anatomy(self) -> Key:
         return Key("anatomy", {"model": self.model, "dtype": self.dtype})

@@ -1,9 +1,9 @@
 """What is known of a study without running anything: the reader behind every page (no torch here)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..calibration.texts import Text, read_text
+from ..calibration.texts import Text, read_text, settled
 from ..methods import METHODS
 from ..models.where import DEMO, ModelFolder, locate
 from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
@@ -65,7 +65,7 @@ class Study:
 
     def dense(self, text: Text, windows: int) -> Measurement | None:
         """The stored perplexity of the dense model on a text."""
-        artefact = self.store.read(self.source.dense_evaluation(text.digest, windows, self.source.window))
+        artefact = self.store.read(self.dense_key(text, windows))
         return artefact and artefacts.unpack_measurement(artefact)
 
     def evaluation(self, recipe: Recipe, plan: Plan, text: Text, windows: int) -> Measurement | None:
@@ -75,7 +75,14 @@ class Study:
 
     def evaluation_key(self, recipe: Recipe, plan: Plan, text: Text, windows: int) -> Key:
         made = {**recipe.decisive(), "ranks": dict(plan.ranks)}
-        return self.source.evaluation(made, text.digest, windows, self.source.window)
+        return self.source.evaluation(made, self._digest(text, windows), windows, self.source.window)
+
+    def dense_key(self, text: Text, windows: int) -> Key:
+        return self.source.dense_evaluation(self._digest(text, windows), windows, self.source.window)
+
+    def _digest(self, text: Text, windows: int) -> str:
+        """Of a text that is evaluated on; one that the model writes itself is another than it is calibrated on."""
+        return settled(text, self.source.own_text(windows, self.source.window, held_out=True).digest).digest
 
 
 def decisive(method: str, settings: dict | None) -> dict[str, float]:
@@ -91,4 +98,6 @@ def open_study(recipe: Recipe, store: Store | None = None, device: str = "cpu", 
         dtype = "float32" if folder.name == DEMO and device == "cpu" else stored
     window = recipe.window or min(CPU_WINDOW if device == "cpu" else GPU_WINDOW, folder.context)
     source = Source(folder.fingerprint, text.digest, recipe.windows, window, recipe.seed, dtype, device)
+    text_digest = settled(text, source.own_text(recipe.windows, window).digest).digest
+    source = replace(source, text=text_digest)  # what the model is to write has its digest before it is written
     return Study(folder, text, source, recipe.probe_windows, store or open_store())

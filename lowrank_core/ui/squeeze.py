@@ -232,7 +232,10 @@ def connect(
 def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
     """The header strip for a session."""
     visit = house.visit(session)
-    view = house.view(recipe)
+    try:
+        view = house.view(recipe)
+    except LowRankError:  # a text that cannot be fetched: the status line says so
+        return gr.skip()
     if visit.recipe is None or visit.recipe.model != recipe.model:
         return header(view, None, recipe, status, house.memory_line())
     return header(view, visit.plan, visit.recipe, status, house.memory_line())

@@ -161,3 +161,37 @@ def test_cache(lowrank, tiny, tiny_file, small, cache) -> None:
     assert freed == found["kinds"][1]["bytes"]
     assert "anatomy" in lowrank("cache", "ls").out
     assert lowrank("cache", "clear").code == 0 and lowrank("cache", "ls", "--json").found["kinds"] == []
+
+
+# --- texts of every kind -------------------------------------------------------------------------------------------
+
+
+def test_texts_of_every_kind(lowrank, tiny, tiny_file, small) -> None:
+    mix = f"self+chat:{tiny_file}:2"
+    found = lowrank("compress", tiny, "--ratio", "0.3", "--calibrate", mix, "--json", *small).found
+    assert found["calibrate"] == mix and found["ratio_achieved"] >= 0.3
+    texts = ("self", f"chat:{tiny_file}", f"{tiny_file}:2+demo")
+    found = lowrank("evaluate", tiny, "--text", *texts, "--json", *small).found
+    assert [r["text"] for r in found["results"]] == list(texts)
+    assert len({r["nll"] for r in found["results"]}) == 3 and {r["windows"] for r in found["results"]} == {6}
+    assert "'text'" not in lowrank("cache", "ls").err
+
+
+def test_texts_that_cannot_be_had(lowrank, tiny, tiny_file) -> None:
+    for name, sentence in (
+        ("demo:x+demo-test", "no weight"),
+        ("chat:self", "chat template"),
+        ("c4", "cannot be fetched from the Hub"),
+        ("demo+nowhere", "no text 'nowhere'"),
+    ):
+        assert sentence in lowrank("compress", tiny, "--ratio", "0.3", "--calibrate", name).refused()
+        assert sentence in lowrank("evaluate", tiny, "--text", name).refused()
+
+
+def test_completion_goes_on_in_a_mix() -> None:
+    from lowrank_core.cli.options import complete_text
+
+    assert (
+        "self" in complete_text("") and "chat:demo" in complete_text("chat:d") and "chat:self" not in complete_text("")
+    )
+    assert complete_text("demo:2+wikitext-") == ["demo:2+wikitext-sample"]

@@ -53,6 +53,19 @@ def test_bad_text_is_said_and_loses_nothing(house, tmp_path, content):
     assert before is not None and house.visit("a").plan is not None
 
 
+def test_a_text_that_cannot_be_fetched_is_said_and_loses_nothing(house):
+    recipe = Recipe(text="c4")  # tests are offline
+    shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
+    assert shown is None and "c4-sample" in trouble and turn == 1
+    assert squeeze.strip_value(house, recipe, "a", "idle") == squeeze.gr.skip()
+    assert squeeze.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
+
+
+def test_own_text_is_previewed_without_a_model(house):
+    shown, trouble, _ = squeeze_handlers.preview(house, Recipe(text="self"), "a", None)
+    assert shown is None and trouble.startswith("Not calibrated yet")
+
+
 def _tiny_recipe(tiny, tiny_file, **extra) -> Recipe:
     return Recipe(model=str(tiny), text=str(tiny_file), windows=8, window=32, probe_windows=2, ratio=0.4, **extra)
 

@@ -1,0 +1,48 @@
+"""The benchmark's plot: loss above dense against the share kept, one line per combination."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import plotly.graph_objects as go
+
+from .style import figure, look
+
+
+class Result(Protocol):
+    """A row of a benchmark."""
+
+    method: str
+    allocator: str
+    storage: str
+    text: str
+    ratio_achieved: float
+    nll_above_dense: float
+
+
+def quality_plot(rows: Iterable[Result], text: str, dense_perplexity: float) -> go.Figure:
+    """Δnll (nats per token, log scale) against keep on one test text; seeds are averaged."""
+    lines: dict[str, dict[float, list[Result]]] = {}
+    for row in rows:
+        if row.text == text:
+            label = f"{row.method.strip('*')} · {row.allocator} · {row.storage}"
+            lines.setdefault(label, {}).setdefault(row.ratio_asked, []).append(row)
+    made, looks = figure(height=560), look(dict.fromkeys(label.split(" · ")[0] for label in lines))
+    for label, ratios in lines.items():
+        color, dash, symbol = looks[label.split(" · ")[0]]
+        found = sorted((1 - _mean([r.ratio_achieved for r in of]), _mean([r.nll_above_dense for r in of])) for of in ratios.values())
+        made.add_scatter(
+            x=[keep for keep, _ in found],
+            y=[max(loss, 1e-4) for _, loss in found],
+            name=label,
+            mode="lines+markers",
+            line={"color": color, "dash": "solid" if "waterfill" in label else dash},
+            marker={"symbol": symbol, "size": 7},
+        )
+    made.update_xaxes(title="keep: share of the layers' parameters", tickformat=".0%")
+    made.update_yaxes(title=f"nats per token above dense, {text}", type="log")
+    made.update_layout(title=f"{text}: the dense model has perplexity {dense_perplexity:.3f}")
+    return made
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
