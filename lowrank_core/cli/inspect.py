@@ -58,7 +58,7 @@ def _record(bench: "Workbench", site: Site, spectra: bool) -> dict[str, Any]:
     from ..linalg import singular_values
 
     summary = bench.study.summary(site.group)
-    sigma = singular_values(_weight(bench, site.path)).cpu().numpy()
+    sigma = singular_values(bench.weight(site.path)).cpu().numpy()
     stable, effective = ranks_of(sigma)
     record = {
         "path": site.path,
@@ -72,16 +72,6 @@ def _record(bench: "Workbench", site: Site, spectra: bool) -> dict[str, Any]:
         "effective_rank": effective,
     }
     return {**record, "singular_values": sigma.tolist()} if spectra else record
-
-
-def _weight(bench: "Workbench", path: str):
-    """(m, n) float64 weight of a site, multiplied out where the model is a compressed one."""
-    from ..modules import FactoredLinear
-
-    module = bench.loaded.model.get_submodule(path)
-    if isinstance(module, FactoredLinear):
-        return module.weight_u.double() @ module.weight.double()
-    return bench.weight(path)
 
 
 def ranks_of(sigma: np.ndarray) -> tuple[float, float]:

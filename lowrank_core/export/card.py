@@ -10,6 +10,11 @@ from typing import Any
 from ..models.register import METHOD
 
 FIRST_COLUMNS = ("text", "perplexity", "nll", "tokens", "windows", "window", "dtype", "device", "seed")
+WHAT = {
+    "factored": "products of two thin factors",
+    "pivoted": "of low rank, kept as some of their rows and the coefficients of the others",
+    "merged": "of low rank, multiplied out to dense weights",
+}
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -25,24 +30,21 @@ class Sizes:
 
 
 def card(name: str, base: str, ranks: Mapping[str, int | None], recipe: Mapping[str, Any], sizes: Sizes,
-         storage: str = "factored", measurements: Iterable[Mapping[str, Any]] = ()) -> str:
-    """The README.md of a compressed model's folder `name`, in Markdown."""
+         storage: str = "factored", measurements: Iterable[Mapping[str, Any]] = (),
+         notes: Mapping[str, str] | None = None) -> str:
+    """The README.md of a compressed model's folder `name`, in Markdown; `notes`: site → what stands beside its rank."""
     factored = sum(r is not None for r in ranks.values())
     parts = [
         _front_matter(base),
         f"# {name}",
-        f"Low-rank version of `{base}`: {factored} of {len(ranks)} linear layers are {_what(storage)}.",
+        f"Low-rank version of `{base}`: {factored} of {len(ranks)} linear layers are {WHAT[storage]}.",
         _facts(base, recipe, sizes, storage),
         "## Load it", _loading(name, storage),
         "## Measured", _measured(measurements),
-        "## Ranks", _ranks(ranks),
+        "## Ranks", _ranks(ranks, notes or {}),
         "The base model's licence and limits hold for this model, too.",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _what(storage: str) -> str:
-    return "products of two thin factors" if storage == "factored" else "of low rank, multiplied out to dense weights"
 
 
 def _front_matter(base: str) -> str:
@@ -111,9 +113,13 @@ def _flat(measurement: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _ranks(ranks: Mapping[str, int | None]) -> str:
-    rows = [(f"`{path}`", "dense" if rank is None else rank) for path, rank in ranks.items()]
-    table = _table(("layer", "rank"), rows)
+def _ranks(ranks: Mapping[str, int | None], notes: Mapping[str, str]) -> str:
+    header = ("layer", "rank", "") if notes else ("layer", "rank")
+    rows = [
+        (f"`{path}`", "dense" if rank is None else rank, notes.get(path, ""))[: len(header)]
+        for path, rank in ranks.items()
+    ]
+    table = _table(header, rows)
     return f"<details><summary>Rank of each layer</summary>\n\n{table}\n\n</details>"
 
 

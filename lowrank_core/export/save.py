@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue
-from ..models.quantizer import FACTORED, LowRankConfig, check_site, merged_linear, refuse_offloaded
+from ..models.layout import FACTORED, PIVOTED, Layout, check_sites, layout_of, low_rank, stored_tensors
+from ..models.quantizer import LowRankConfig, merged_linear, refuse_offloaded
 from ..models.surgery import put, share_copy
-from ..modules import FactoredLinear
+from ..modules import FactoredLinear, JointLinear, PivotedLinear
 from .card import Sizes, card
 
 MERGED = "merged"
-STORAGES = (FACTORED, MERGED)
+STORAGES = (FACTORED, PIVOTED, MERGED)
 RECORD = "lowrank.json"  # marks a folder as ours and lists its files, so that it may be replaced
 OF_THE_LOADER = ("hf_quantizer", "hf_device_map", "quantization_method", "is_quantized")  # set by from_pretrained
 
@@ -30,27 +31,31 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
          measurements: Sequence[Mapping[str, Any]] = (), max_shard_size: int | str = "5GB") -> int:
     """The number of bytes written to `folder`, which `from_pretrained` then loads; the model is left as it is.
 
-    `ranks`: path → rank of every site, None where it is dense; the model's FactoredLinear modules are in place.
-    `storage`: "factored" keeps the factors (loads after `import lowrank_core`), "merged" multiplies them out into an
-    ordinary dense checkpoint, which saves no bytes. `measurements`: what was measured, each with its setting.
+    `ranks`: path → rank of every site, None where it is dense; the model's compressed layers are in place.
+    `storage`: "merged" multiplies them out into an ordinary dense checkpoint, which saves no bytes; else each is
+    written as it stands in the model (loads after `import lowrank_core`), and the folder says how: to ask for "pivoted"
+    where the layers are two factors is a BadValue. `measurements`: what was measured, each with its setting.
     A folder that this function wrote is replaced; BadValue for any other that is not empty.
     """
     if storage not in STORAGES:
         raise BadValue(f"There is no storage {storage!r}.", f"Choose one of {', '.join(STORAGES)}.")
     target = Path(folder).expanduser().resolve()
     _check_target(target)
-    factored = _check_ranks(model, ranks)
+    layout = layout_of(model)
+    _check_ranks(model, ranks, layout)
+    storage = _check_storage(storage, layout)
     refuse_offloaded([model])
     recipe, measurements = _as_json(recipe, "recipe"), _as_json(list(measurements), "measurements")
-    ready = _merged_copy(model) if storage == MERGED else _factored_copy(model, factored, recipe)
-    sizes = _sizes(model, ranks, storage)
+    ready = _merged_copy(model) if storage == MERGED else _compressed_copy(model, layout, recipe)
+    sizes = _sizes(model, ranks, storage, layout.biased)
+    notes = {} if storage == MERGED else layout.notes
     try:
         with _replacing(target) as staging:
             ready.save_pretrained(staging, max_shard_size=max_shard_size)
             tokenizer.save_pretrained(staging)
-            text = card(target.name, base, ranks, recipe, sizes, storage, measurements)
+            text = card(target.name, base, ranks, recipe, sizes, storage, measurements, notes)
             (staging / "README.md").write_text(text, "utf-8")
-            record = {"storage": storage, "base": base, "ranks": dict(ranks), "recipe": recipe,
+            record = {"storage": storage, "base": base, "ranks": dict(ranks), **layout.exceptions, "recipe": recipe,
                       "measurements": measurements, "files": [*_files(staging), RECORD]}
             (staging / RECORD).write_text(json.dumps(record, indent=1), "utf-8")
             written = sum((staging / name).stat().st_size for name in _files(staging))
@@ -77,41 +82,55 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _check_ranks(model: nn.Module, ranks: Mapping[str, int | None]) -> dict[str, int]:
-    """Path → rank of the factored sites; BadValue where the ranks are not those of the model."""
-    there = {path: m.rank for path, m in model.named_modules() if isinstance(m, FactoredLinear)}
+def _check_ranks(model: nn.Module, ranks: Mapping[str, int | None], layout: Layout) -> None:
+    """Nothing; BadValue where the ranks are not those of the model, or cannot be saved."""
     asked = {path: rank for path, rank in ranks.items() if rank is not None}
-    wrong = next((p for p in {**asked, **there} if asked.get(p) != there.get(p)), None)
+    wrong = next((p for p in {**asked, **layout.ranks} if asked.get(p) != layout.ranks.get(p)), None)
     if wrong is not None:
         raise BadValue(
-            f"The plan gives {wrong} the rank {asked.get(wrong)}, the model {there.get(wrong)}.",
+            f"The plan gives {wrong} the rank {asked.get(wrong)}, the model {layout.ranks.get(wrong)}.",
             "Save a model with the plan it was compressed by.",
         )
-    for path, rank in asked.items():
-        check_site(model, path, model.get_submodule(path), rank, BadValue)
-    if asked and all(rank == model.get_submodule(path).out_features for path, rank in asked.items()):
+    check_sites(model, layout, {path: path for path in layout.ranks}, BadValue)
+    modules = low_rank(model).values()
+    if modules and all(m.weight.shape == (m.out_features, m.in_features) for m in modules):
         # then no stored shape differs from the dense one, and a process without this library would load nonsense
-        raise BadValue("All factors are of full rank and larger than the weights.", "Choose a smaller rank somewhere.")
-    return asked
+        raise BadValue("All factors are of full rank, no smaller than the weights.", "Choose a smaller rank somewhere.")
 
 
-def _factored_copy(model: PreTrainedModel, ranks: Mapping[str, int], recipe: dict) -> PreTrainedModel:
-    """A model that shares what is dense and owns its factors, with the configuration that loads it."""
+def _check_storage(asked: str, layout: Layout) -> str:
+    """What the folder's storage is called; BadValue where the model's layers cannot be stored as asked."""
+    if asked == MERGED:
+        if layout.biased:  # transformers reports an unexpected key and drops it
+            raise BadValue(
+                f"{layout.biased[0]} has a bias that the model's class has no place for: merged, it would be lost.",
+                'Save with storage "factored" or "pivoted", or compress without centring.',
+            )
+        return MERGED
+    alone = set(layout.ranks) - {*layout.shared.keys(), *layout.shared.values()}
+    if asked == PIVOTED and layout.storage == FACTORED and alone:
+        raise BadValue("The model's layers are two factors, not pivoted.", "Compress it with pivoted storage.")
+    return layout.storage
+
+
+def _compressed_copy(model: PreTrainedModel, layout: Layout, recipe: dict) -> PreTrainedModel:
+    """A model that shares what is dense and owns what is compressed, with the configuration that loads it."""
     ours = _bare_copy(model)
-    for path in ranks:
-        module = model.get_submodule(path)
-        put(ours, path, FactoredLinear(_owned(module.weight_u), _owned(module.weight), module.bias))
-    if ranks:
-        ours.config.quantization_config = LowRankConfig(ranks, FACTORED, recipe).to_dict()
+    for path in layout.order:
+        source = ours.get_submodule(layout.shared[path]) if path in layout.shared else None
+        put(ours, path, _owned_module(model.get_submodule(path), source))
+    if layout.ranks:
+        ours.config.quantization_config = LowRankConfig(
+            layout.ranks, layout.storage, recipe, **layout.exceptions
+        ).to_dict()
     return ours
 
 
 def _merged_copy(model: PreTrainedModel) -> PreTrainedModel:
     """A dense model that shares what was dense before."""
     ours = _bare_copy(model)
-    for path, module in list(ours.named_modules()):
-        if isinstance(module, FactoredLinear):
-            put(ours, path, merged_linear(module))
+    for path, module in low_rank(ours).items():
+        put(ours, path, merged_linear(module))
     return ours
 
 
@@ -125,23 +144,33 @@ def _bare_copy(model: PreTrainedModel) -> PreTrainedModel:
     return ours
 
 
+def _owned_module(module: nn.Module, source: FactoredLinear | None) -> nn.Module:
+    """The same layer with tensors of its own; `source` is the owned layer whose right factor it uses."""
+    bias = None if module.bias is None else _owned(module.bias)
+    if isinstance(module, JointLinear):
+        return JointLinear(_owned(module.weight), source, bias)
+    if isinstance(module, PivotedLinear):
+        return PivotedLinear(_owned(module.weight), _owned(module.weight_u), _owned(module.pivots), bias)
+    return FactoredLinear(_owned(module.weight_u), _owned(module.weight), bias)
+
+
 def _owned(tensor: Tensor) -> Tensor:
     """The values alone: a slice of a bigger store would bring the store, or its neighbours, into the shard."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str) -> Sizes:
-    """Whole-model sizes, counted from the tensors; tied ones count once."""
-    now = sum(p.numel() for p in model.parameters())
-    now_bytes = sum(p.nbytes for p in model.parameters())
+def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str, biased: Collection[str]) -> Sizes:
+    """Whole-model sizes, counted from the tensors; tied and shared ones count once, pivots are four bytes each."""
+    now, now_bytes = sum(t.numel() for t in stored_tensors(model)), sum(t.nbytes for t in stored_tensors(model))
     removed = removed_bytes = dense = 0
     for path, rank in ranks.items():
         module = model.get_submodule(path)
         entries = module.in_features * module.out_features
         dense += entries
         if rank is not None:
-            less = entries - rank * (module.in_features + module.out_features)
-            removed, removed_bytes = removed + less, removed_bytes + less * module.weight.element_size()
+            kept = [t for name, t in module.state_dict().items() if name != "bias" or path in biased]
+            removed += entries - sum(t.numel() for t in kept)
+            removed_bytes += entries * module.weight.element_size() - sum(t.nbytes for t in kept)
     before, before_bytes = now + removed, now_bytes + removed_bytes
     if storage == MERGED:
         now, now_bytes = before, before_bytes

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported, OutOfMemory
 from ..settings import CPU_WINDOW, GPU_WINDOW
+from .layout import stored_tensors
 from .register import register
 from .sites import Anatomy, anatomy
 from .where import DEMO, ModelFolder, locate
@@ -40,7 +41,7 @@ class LoadedModel:
 
     @property
     def parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(t.numel() for t in stored_tensors(self.model))
 
     @property
     def window(self) -> int:

@@ -12,20 +12,20 @@ from torch import nn
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from ..errors import BadValue, LowRankError, ModelCorrupt, ModelUnsupported
-from ..modules import FactoredLinear
+from ..errors import BadValue, ModelCorrupt, ModelUnsupported
+from ..modules import JointLinear, PivotedLinear
+from .layout import AGAIN, FACTORED, PIVOTED, Layout, check_sites, low_rank, read_layout
 from .register import METHOD
 from .surgery import put
-
-FACTORED = "factored"
-AGAIN = "Save or download the compressed model again."
 
 
 class LowRankConfig(QuantizationConfigMixin):
     """The `quantization_config` of a compressed folder.
 
-    `ranks`: path → rank of the compressed sites (a site that is not named is dense); `storage`: how the factors lie
-    in the checkpoint; `recipe`: what was asked for, recorded as it was.
+    `ranks`: path → rank of the compressed sites (a site that is not named is dense); `storage`: "factored" or
+    "pivoted", how they lie in the checkpoint where nothing else is said; `recipe`: what was asked for, recorded as it
+    was. Only where there are any: `factored`, sites that are two factors though the storage is pivoted; `shared`,
+    path → path of the site whose right factor it uses; `biased`, sites with a bias that the dense layer lacks.
     """
 
     def __init__(
@@ -33,21 +33,46 @@ class LowRankConfig(QuantizationConfigMixin):
         ranks: Mapping[str, int] | None = None,
         storage: str = FACTORED,
         recipe: Mapping[str, Any] | None = None,
+        factored: Iterable[str] | None = None,
+        shared: Mapping[str, str] | None = None,
+        biased: Iterable[str] | None = None,
         **_unknown,
     ):
-        self.quant_method = METHOD
-        self.ranks = _checked(ranks)
-        self.storage = storage
-        self.recipe = dict(recipe or {})
-        if storage != FACTORED:
+        if storage not in (FACTORED, PIVOTED):
             raise ModelUnsupported(
                 f"The model's factors are stored as {storage!r}.",
-                f"This version reads {FACTORED!r}: update lowrank_core.",
+                f"This version reads {FACTORED!r} and {PIVOTED!r}: update lowrank_core.",
             )
+        self.quant_method = METHOD
+        self.layout = read_layout(ranks, storage, factored, shared, biased)
+        self.recipe = dict(recipe or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What config.json holds."""
+        layout = self.layout
+        return {
+            "quant_method": self.quant_method,
+            "ranks": dict(layout.ranks),
+            "storage": layout.storage,
+            **layout.exceptions,
+            "recipe": dict(self.recipe),
+        }
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        return dict(self.layout.ranks)
+
+    @property
+    def storage(self) -> str:
+        return self.layout.storage
 
 
 class LowRankQuantizer(HfQuantizer):
-    """Puts FactoredLinear modules where the configuration names a rank, and dense linears back on `dequantize`."""
+    """Puts empty compressed layers where the configuration names a rank, and dense linears back on `dequantize`.
+
+    *Limits*: a bias that compression added stays on the dense linear, but the model's class has no place for it: a
+    folder saved after `dequantize` would lose it on loading (`export.save` refuses that).
+    """
 
     requires_calibration = True  # transformers then refuses to "quantize" a dense model on the fly
 
@@ -65,34 +90,33 @@ class LowRankQuantizer(HfQuantizer):
     def _process_model_before_weight_loading(
         self, model: nn.Module, checkpoint_files: Iterable[str] | None = None, **kwargs
     ) -> nn.Module:
-        """The skeleton with empty factors in place. Raises ModelCorrupt where ranks, model and checkpoint disagree."""
-        ranks = self.quantization_config.ranks
-        paths = {path: _path_in(model, path) for path in ranks}
-        shapes = _stored_shapes(checkpoint_files or ())
-        for path, rank in ranks.items():
-            linear = model.get_submodule(paths[path])
-            check_site(model, paths[path], linear, rank, ModelCorrupt)
-            _check_stored(path, linear, rank, shapes, any(f"{p}.weight" in shapes for p in ranks))
-        for path, rank in ranks.items():
-            linear = model.get_submodule(paths[path])
-            weight = linear.weight
-            put(
-                model,
-                paths[path],
-                FactoredLinear.empty(
-                    linear.in_features, linear.out_features, rank, linear.bias is not None, weight.device, weight.dtype
-                ),
-            )
+        """The skeleton with empty layers in place. Raises ModelCorrupt where ranks, model and checkpoint disagree."""
+        layout = self.quantization_config.layout
+        names = {path: _path_in(model, path) for path in layout.ranks}
+        check_sites(model, layout, names, ModelCorrupt)
+        _check_stored(model, layout, names, _stored_shapes(checkpoint_files or ()))
+        for path in layout.order:
+            linear, kind = model.get_submodule(names[path]), layout.kind(path)
+            make = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+            bias = linear.bias is not None or path in layout.biased
+            if kind is JointLinear:
+                source = model.get_submodule(names[layout.shared[path]])
+                empty = kind.empty(linear.out_features, source, bias, **make)
+            else:
+                empty = kind.empty(linear.in_features, linear.out_features, layout.ranks[path], bias, **make)
+            put(model, names[path], empty)
         return model
 
     def _process_model_after_weight_loading(self, model: nn.Module, **kwargs):
-        for module in _factored(model).values():
+        for path, module in low_rank(model).items():
             module.requires_grad_(False)  # the loader makes every float parameter trainable
+            if isinstance(module, PivotedLinear) and not module.pivots.is_meta and not module.sound():
+                raise ModelCorrupt(f"The pivots of {path} are not {module.rank} different rows.", AGAIN)
         return model
 
     def _dequantize(self, model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-        """The model with every pair of factors multiplied out into an ordinary nn.Linear."""
-        found = _factored(model)
+        """The model with every compressed layer multiplied out into an ordinary nn.Linear."""
+        found = low_rank(model)
         refuse_offloaded(found.values())
         for path, module in found.items():
             put(model, path, merged_linear(module))
@@ -103,8 +127,8 @@ class LowRankQuantizer(HfQuantizer):
         return model
 
 
-def merged_linear(module: FactoredLinear) -> nn.Linear:
-    """The dense layer of a pair of factors, in their dtype, on their device."""
+def merged_linear(module: nn.Module) -> nn.Linear:
+    """The dense layer of a compressed one, in its dtype, on its device."""
     linear = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
     with torch.no_grad():
         linear.weight = nn.Parameter(module.merged())
@@ -113,32 +137,10 @@ def merged_linear(module: FactoredLinear) -> nn.Linear:
     return linear.train(module.training)
 
 
-def check_site(model: nn.Module, path: str, linear: nn.Module, rank: int, kind: type[LowRankError]) -> None:
-    """Nothing; an error of this kind where a site cannot hold factors of this rank."""
-    if not isinstance(linear, nn.Linear | FactoredLinear):
-        raise kind(f"{path} is a {type(linear).__name__}, not a linear layer.", "Only linear layers can be factored.")
-    most = min(linear.in_features, linear.out_features)
-    if not 1 <= rank <= most:
-        raise kind(f"{path} has rank {rank}.", f"It must lie between 1 and {most}.")
-    tied = model.all_tied_weights_keys
-    if f"{path}.weight" in {*tied.keys(), *tied.values()}:
-        raise kind(f"{path} shares its weight with another module.", "Only weights that are not tied can be factored.")
-
-
 def refuse_offloaded(modules: Iterable[nn.Module]) -> None:
     """Nothing; BadValue where weights were moved to disk or kept elsewhere by a device map."""
     if any(p.is_meta for m in modules for p in m.parameters()):
         raise BadValue("Some of the model's weights are offloaded.", "Load it without offloading, then try again.")
-
-
-def _checked(ranks: Mapping[str, int] | None) -> dict[str, int]:
-    """The ranks of a configuration as a plain dict; ModelCorrupt where it is something else."""
-    if not isinstance(ranks, Mapping):
-        raise ModelCorrupt("The model's quantization_config has no table of ranks.", AGAIN)
-    for path, rank in ranks.items():
-        if not isinstance(rank, int) or isinstance(rank, bool):
-            raise ModelCorrupt(f"The rank of {path} is {rank!r}, not a whole number.", AGAIN)
-    return dict(ranks)
 
 
 def _path_in(model: nn.Module, path: str) -> str:
@@ -162,20 +164,20 @@ def _stored_shapes(files: Iterable[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_stored(path: str, linear: nn.Module, rank: int, shapes: Mapping[str, tuple], names_known: bool) -> None:
-    """Nothing; ModelCorrupt where a factor is missing or has another shape: transformers would only warn and invent it.
+def _check_stored(model: nn.Module, layout: Layout, names: Mapping[str, str], shapes: Mapping[str, tuple]) -> None:
+    """Nothing; ModelCorrupt where a tensor is missing or has another shape: transformers would only warn and invent it.
 
-    `names_known` is False for families whose checkpoints use other names than their modules: nothing can be said then.
+    Families whose checkpoints use other names than their modules are passed over: nothing can be said of them here.
     """
-    if not names_known:
+    if not any(f"{path}.weight" in shapes for path in layout.ranks):
         return
-    wanted = {f"{path}.weight": (rank, linear.in_features), f"{path}.weight_u": (linear.out_features, rank)}
-    for key, shape in wanted.items():
-        if shapes.get(key) != shape:
-            what = f"has shape {shapes[key]}" if key in shapes else "is missing"
-            raise ModelCorrupt(f"The factor {key} {what}; the model needs {shape}.", AGAIN)
-
-
-def _factored(model: nn.Module) -> dict[str, FactoredLinear]:
-    """Path → module of the model's factored layers."""
-    return {path: m for path, m in model.named_modules() if isinstance(m, FactoredLinear)}
+    for path, rank in layout.ranks.items():
+        linear = model.get_submodule(names[path])
+        wanted = layout.kind(path).shapes(linear.in_features, linear.out_features, rank)
+        if linear.bias is not None or path in layout.biased:
+            wanted["bias"] = (linear.out_features,)
+        for name, shape in wanted.items():
+            key = f"{path}.{name}"
+            if shapes.get(key) != shape:
+                what = f"has shape {shapes[key]}" if key in shapes else "is missing"
+                raise ModelCorrupt(f"The factor {key} {what}; the model needs {shape}.", AGAIN)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import ModelUnsupported
-from ..modules import FactoredLinear
+from ..modules import LOW_RANK
 from ..types import Site
 from .families import Family, family_of
 
-LINEARS = (nn.Linear, FactoredLinear)
+LINEARS = (nn.Linear, *LOW_RANK)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ def anatomy(model: nn.Module) -> Anatomy:
         raise ModelUnsupported("The model has no linear layer that may be factored.", "Only nn.Linear layers are.")
     paths = tuple(f"{blocks_path}.{i}" for i in range(len(blocks)))
     return Anatomy(family.name if family else "generic", paths, tuple(sites), bool(family and family.bos))
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """(d_out, d_in) float64 weight of a site's module, multiplied out where it is compressed."""
+    return module.product() if isinstance(module, LOW_RANK) else module.weight.detach().to(torch.float64)
 
 
 def _place(family: Family | None, name: str) -> tuple[str, str]:

@@ -1,5 +1,9 @@
 """Modules that stand where a linear layer stood."""
 
 from .factored import FactoredLinear
+from .joint import JointLinear
+from .pivoted import PivotedLinear
 
-__all__ = ["FactoredLinear"]
+LOW_RANK = (FactoredLinear, PivotedLinear, JointLinear)
+
+__all__ = ["LOW_RANK", "FactoredLinear", "JointLinear", "PivotedLinear"]

@@ -17,6 +17,11 @@ class FactoredLinear(nn.Module):
         self.weight_u = nn.Parameter(left, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
+    @staticmethod
+    def shapes(d_in: int, d_out: int, rank: int) -> dict[str, tuple[int, ...]]:
+        """Name → shape of what is stored, the bias left out."""
+        return {"weight": (rank, d_in), "weight_u": (d_out, rank)}
+
     @classmethod
     def empty(cls, d_in: int, d_out: int, rank: int, bias: bool, device=None, dtype=None) -> "FactoredLinear":
         """A module of these shapes without values, for weights that are about to be loaded."""
@@ -39,13 +44,18 @@ class FactoredLinear(nn.Module):
     def rank(self) -> int:
         return self.weight.shape[0]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, d_in) → (…, d_out)."""
-        return nn.functional.linear(nn.functional.linear(x, self.weight), self.weight_u, self.bias)
+    def forward(self, x: Tensor, inner: bool = False) -> Tensor:
+        """(…, d_in) → (…, d_out); with `inner`, (…, r): what the layers that share the right factor go on from."""
+        x = nn.functional.linear(x, self.weight)
+        return x if inner else nn.functional.linear(x, self.weight_u, self.bias)
+
+    def product(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """(d_out, d_in) the weight, multiplied out in this dtype."""
+        return self.weight_u.detach().to(dtype) @ self.weight.detach().to(dtype)
 
     def merged(self) -> Tensor:
         """(d_out, d_in) the product, in the factors' dtype."""
-        return (self.weight_u.float() @ self.weight.float()).to(self.weight.dtype)
+        return self.product(torch.promote_types(self.weight.dtype, torch.float32)).to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.in_features} → {self.rank} → {self.out_features}, bias={self.bias is not None}"

@@ -22,8 +22,8 @@ from ..jobs import Job, Progress, finish
 from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
+from ..models.sites import weight_of
 from ..models.surgery import modules_of
-from ..modules import FactoredLinear
 from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
@@ -130,10 +130,7 @@ class Workbench:
 
     def weight(self, path: str) -> Tensor:
         """(m, n) float64 weight of a site; of factors, their product."""
-        module = self.loaded.model.get_submodule(path)
-        if isinstance(module, FactoredLinear):
-            return module.weight_u.detach().double() @ module.weight.detach().double()
-        return self.loaded.model.get_submodule(path).weight.detach().double()
+        return weight_of(self.loaded.model.get_submodule(path))
 
     def unit_weight(self, unit: Unit) -> Tensor:
         """(Σ m, n) float64: the weights of a unit's sites, one above the other."""
@@ -164,9 +161,11 @@ class Workbench:
     def _in_dtype(self, unit: Unit, made: Factorization) -> Factorization:
         """Sliceable factors as they will be saved: memory and disk agree."""
         dtype = self.loaded.model.get_submodule(unit.sites[0].path).weight.dtype
+        if unit.storage == "pivoted":  # pivots are chosen from these: rounding them first would round twice
+            dtype = torch.promote_types(dtype, torch.float32)
         left, right = made.left.to(dtype), made.right.to(dtype)
         for part in (left, right):
-            check_finite(part, f"The factorization of {unit.path} in {self.loaded.dtype}")
+            check_finite(part, f"The factorization of {unit.path}, in {str(dtype).removeprefix('torch.')},")
         return replace(made, left=left, right=right)
 
     def factors(self, unit: Unit, rank: int) -> Factors:
@@ -270,7 +269,7 @@ class Workbench:
 
 
 def _name(unit: Unit) -> tuple:
-    return unit.path, unit.method, tuple(sorted(unit.settings.items()))
+    return unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items()))
 
 
 def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:

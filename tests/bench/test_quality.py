@@ -135,7 +135,7 @@ def test_the_command(tiny, tiny_file, tmp_path, capsys) -> None:
     assert main([str(w) for w in [*line, "--json"]]) == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert len(found["rows"]) == 8 and found["dense"][0]["windows"] == 2
+    assert len(found["rows"]) == 8 + 8 and found["dense"][0]["windows"] == 2
     assert {
         "method", "allocator", "ratio_asked", "ratio_achieved", "seed", "parameters", "bytes", "text",
         "nll_above_dense", "perplexity", "seconds",

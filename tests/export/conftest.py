@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lowrank_core.models.loading import LoadedModel, load_model
-from lowrank_core.models.surgery import factored, put, share_copy
+from lowrank_core.models.surgery import factored, joined, pivoted, put, share_copy
 from lowrank_core.modules import FactoredLinear
 
 from ..tiny import tiny_llama
@@ -19,6 +19,7 @@ IDS = torch.arange(24).reshape(2, 12) * 7 % 300
 RECIPE = {"model": "tiny", "text": "demo", "windows": 4, "window": 16, "seed": 0, "method": "svd",
           "allocator": "uniform", "ratio": 0.3}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STORED = ("factored", "pivoted", "joint", "mixed")  # what `compress_by` can make
 
 
 @torch.no_grad()
@@ -38,6 +39,37 @@ def compress(loaded: LoadedModel, keep_dense: str = "o_proj"):
         left, right = (u * s).to(linear.weight.dtype), v.to(linear.weight.dtype)
         rank = ranks[site.path]
         put(model, site.path, factored(linear, left[:, :rank], right[:rank]))
+    return model, ranks
+
+
+def compress_by(loaded: LoadedModel, storage: str, biased: bool = False):
+    """A model compressed by plain SVD in a storage, and its ranks; with `biased`, some layers get a bias as well.
+
+    "joint": q/k/v and gate/up share their right factors, the rest is factored; "mixed": one of everything in each
+    block, from pivoted attention over a dense down projection to a joint gate/up.
+    """
+    model, ranks = share_copy(loaded.model), {s.path: None for s in loaded.anatomy.sites}
+    for key, sites in loaded.anatomy.groups.items():
+        kind = storage
+        if storage == "mixed":
+            kind = {"qkv": "pivoted", "o": "factored", "gate_up": "joint", "down": None}[key.partition(".")[2]]
+        if kind is None:
+            continue
+        linears = [model.get_submodule(s.path) for s in sites]
+        biases = [torch.linspace(-1, 1, s.d_out) if biased and x.bias is None and s.role in "qodown" else None
+                  for s, x in zip(sites, linears, strict=True)]
+        for part in [range(len(sites))] if kind == "joint" else [[i] for i in range(len(sites))]:
+            u, s, v = torch.linalg.svd(torch.cat([linears[i].weight.double() for i in part]), full_matrices=False)
+            rank = len(s) // 3 + len(key) % 3
+            left, right = (x.contiguous() for x in (u[:, :rank] * s[:rank].sqrt(), s[:rank].sqrt()[:, None] * v[:rank]))
+            if kind == "joint":
+                modules = joined(linears, left.split([s.d_out for s in sites]), right, biases)
+            else:
+                modules = [{"pivoted": pivoted, "factored": factored}[kind](linears[i], left, right, biases[i])
+                           for i in part]
+            for i, module in zip(part, modules, strict=True):
+                put(model, sites[i].path, module)
+                ranks[sites[i].path] = rank
     return model, ranks
 
 

@@ -8,7 +8,7 @@ import torch
 from lowrank_core.export.save import save
 from lowrank_core.models.loading import load_model
 
-from .conftest import IDS, RECIPE, compress, said
+from .conftest import IDS, RECIPE, STORED, compress, compress_by, logits, said
 
 OURS, THEIRS = "import lowrank_core", "from transformers import AutoModelForCausalLM"
 DEEP = "import transformers.modeling_utils"  # loads the table of quantizers, and torch
@@ -108,3 +108,41 @@ def test_the_finder_leaves_no_trace(python):
         "assert auto.AUTO_QUANTIZER_MAPPING['lowrank'].__module__ == 'lowrank_core.models.quantizer'",
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def all_storages(tiny, tmp_path_factory):
+    """A folder of every storage in every dtype, and the logits of the models they were saved from."""
+    root, expected = tmp_path_factory.mktemp("storages"), {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        loaded = load_model(tiny, "cpu", dtype)
+        for storage in STORED:
+            model, ranks = compress_by(loaded, storage, biased=True)
+            name = f"{storage}-{dtype}"
+            save(model, loaded.tokenizer, root / name, ranks, RECIPE, "tiny", max_shard_size="20KB")
+            expected[name] = logits(model)
+    return root, expected
+
+
+def test_every_storage_in_every_dtype(all_storages, python):
+    root, expected = all_storages
+    done = python(
+        OURS, THEIRS, "import torch", "torch.set_num_threads(1)", f"ids = torch.tensor({IDS.tolist()})",
+        f"load = lambda name: AutoModelForCausalLM.from_pretrained({str(root)!r} + '/' + name)",
+        f"said = {{n: load(n)(input_ids=ids, use_cache=False).logits.detach() for n in {list(expected)!r}}}",
+        f"torch.save(said, {str(root / 'logits.pt')!r})",
+    )
+    assert done.returncode == 0, done.stderr
+    found = torch.load(root / "logits.pt")
+    assert all(torch.equal(found[name], wanted) for name, wanted in expected.items())
+
+
+def test_no_storage_loads_without_the_library(all_storages, python):
+    root, expected = all_storages
+    done = python(
+        THEIRS, "stopped = 0", f"for name in {list(expected)!r}:",
+        f"    try: AutoModelForCausalLM.from_pretrained({str(root)!r} + '/' + name)",
+        "    except RuntimeError as error: stopped += 'mismatch' in str(error).lower()", "print(stopped)",
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == len(expected)

@@ -267,7 +267,7 @@ class TestRefusals:
         assert list(tmp_path.iterdir()) == []
 
     def test_an_unknown_storage(self, loaded, tmp_path):
-        with pytest.raises(BadValue, match="factored, merged"):
+        with pytest.raises(BadValue, match="factored, pivoted, merged"):
             save(loaded.model, loaded.tokenizer, tmp_path / "small", {}, RECIPE, "tiny", "zip")
 
     def test_full_rank_everywhere_which_others_could_not_tell_from_dense(self, loaded, tmp_path):
