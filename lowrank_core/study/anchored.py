@@ -71,22 +71,26 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
         lane.hidden = [lane.runner.embed(ids) for ids in batches]
     blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
     added = carries(bench.loaded.model.config.model_type)
-    for index in range(blocks[-1] + 1 if blocks else 0):
-        for group in _groups(units, index, plan):
+    groups = [_groups(units, index, plan) for index in range(blocks[-1] + 1 if blocks else 0)]
+    done, total = 0, len(batches) * sum(len(of) + 1 for of in groups)
+    for index, of_block in enumerate(groups):
+        for group in of_block:
             carried = how.carry > 0 and len(group) == 1 and group[0].role in added
             moments = Moments.zeros(group[0], carried, device)
             for i, ids in enumerate(batches):
                 seen = (lane.look(index, i, ids, group[0], carried) for lane in (dense, compressed))
                 moments.add(*seen)
-                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), group[0].label)
+                done += 1
+                yield Progress("walk", done, total, group[0].label)
             for unit in group:
                 left, right = factors(bench, unit, plan.ranks[unit.path], moments, how)
                 for path, module in modules_of(bench.loaded.model, unit, left, right).items():
                     put(model, path, module)
-        for lane in (dense, compressed):
-            for i, ids in enumerate(batches):
+        for i, ids in enumerate(batches):
+            for lane in (dense, compressed):
                 lane.hidden[i] = lane.runner.step(index, lane.hidden[i], ids)
-                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), f"block {index}")
+            done += 1
+            yield Progress("walk", done, total, f"block {index}")
 
 
 def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk) -> tuple[Tensor, Tensor]:
