@@ -74,8 +74,11 @@ def tail_sums(terms: Tensor) -> Tensor:
 
 def ridged(gram: Tensor, ridge: float) -> Tensor:
     """C + ridge · (tr C / n) · I."""
-    n = len(gram)
-    return gram + ridge * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device) if n else gram
+    if not ridge or not len(gram):
+        return gram
+    more = gram.clone()
+    more.diagonal().add_(ridge * gram.diagonal().mean())
+    return more
 
 
 def square_root(moment: Tensor, ridge: float, floor: float = 1e-12) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import NonFinite
 from ..jobs import Job, Progress
-from ..linalg import check_finite, ridged, square_root
+from ..linalg import check_finite, square_root
 from ..models.blocks import BlockRunner
 from ..models.families import carries
 from ..models.surgery import modules_of, put, share_copy
@@ -97,15 +98,18 @@ def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk
     """left (m, r) and right (r, n), float64, of the best weight of a rank on the compressed inputs."""
     weight, n = bench.unit_weight(unit), moments.tokens
     own = moments.own / n
-    mu = how.ridge * own.diagonal().mean()
-    target = how.beta * moments.cross / n + (1 - how.beta) * own
-    target = weight @ (target + mu * torch.eye(len(own), dtype=own.dtype, device=own.device))
+    energy = own.diagonal().mean()
+    same = (how.ridge * energy if energy > 0 else 1.0) * torch.eye(len(own), dtype=own.dtype, device=own.device)
+    target = weight @ (how.beta * moments.cross / n + (1 - how.beta) * own + same)
     if moments.error is not None:
         target = target + how.carry * moments.error / n
-    best = torch.linalg.solve(ridged(own, how.ridge), target, left=False)
     inner, inner_inverse = square_root(own, how.ridge)
     outer, outer_inverse = bench.output_root(unit, how.ridge)
-    u, sigma, v = torch.linalg.svd(outer @ best @ inner, full_matrices=False)
+    try:
+        best = torch.linalg.solve(own + same, target, left=False)
+        u, sigma, v = torch.linalg.svd(outer @ best @ inner, full_matrices=False)
+    except torch.linalg.LinAlgError as error:
+        raise NonFinite(f"The walk's factors of {unit.path} do not exist: {error}.", "Walk with more ridge.") from error
     root = sigma[:rank].sqrt()
     left, right = outer_inverse @ (u[:, :rank] * root), (root[:, None] * v[:rank]) @ inner_inverse
     check_finite(left, f"The walk's factor of {unit.path}")

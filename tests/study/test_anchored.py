@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lowrank_core.calibration.texts import read_text
+from lowrank_core.errors import NonFinite
 from lowrank_core.jobs import finish
 from lowrank_core.methods import METHODS
 from lowrank_core.models.surgery import share_copy
@@ -177,3 +178,26 @@ def test_the_walk_is_worth_it_on_the_calibration_text(bench, recipe_of, rank: in
     walked = calibration_nll(bench, compress.compress(bench, recipe, plan))
     plain = calibration_nll(bench, compress.compress(bench, recipe_of(method="two-sided"), plan))
     assert walked < plain
+
+
+def test_inputs_that_are_all_zero_keep_the_weights_own_factors(bench, recipe_of) -> None:
+    unit = units_of(bench.loaded.anatomy.sites, recipe_of())[6]
+    nothing = anchored.Moments.zeros(unit, True, torch.device("cpu"))
+    nothing.tokens = 24
+    left, right = anchored.factors(bench, unit, unit.max_rank, nothing, Walk())
+    torch.testing.assert_close(left @ right, bench.unit_weight(unit), rtol=1e-8, atol=1e-8)
+
+
+def test_moments_that_are_no_numbers_are_refused_by_name(bench, recipe_of) -> None:
+    unit = units_of(bench.loaded.anatomy.sites, recipe_of())[6]
+    broken = anchored.Moments.zeros(unit, False, torch.device("cpu"))
+    broken.tokens, broken.own[0, 0] = 24, float("nan")
+    with pytest.raises(NonFinite, match=unit.path):
+        anchored.factors(bench, unit, 3, broken, Walk())
+
+
+def test_a_walk_does_not_centre_and_pays_for_no_bias(recipe_of, shared_store, loaded) -> None:
+    recipe = recipe_of(method="asvd-i", parameters={"centre": "yes"}, walk=Walk())
+    found = compress.run(recipe, shared_store, loaded=loaded)
+    assert found.parameters_after == found.loaded.parameters
+    assert not any(u.biased for u in found.units)
