@@ -289,4 +289,12 @@ def unit_modules(bench: Workbench, unit: Unit, rank: int) -> dict[str, nn.Module
     """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
     cut = bench.factors(unit, rank)
     shift = bench.bias_shift(unit, cut)
-    return modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
+    try:
+        made = modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
+    except NonFinite as error:
+        raise NonFinite(f"{unit.path}: {error.message}", error.hint) from error
+    if not METHODS[unit.method].sliceable:  # sliceable factors were checked in this dtype when they were made
+        for path, module in made.items():
+            for part in module.parameters():
+                check_finite(part, f"The compressed layer {path}, in {bench.loaded.dtype},")
+    return made
