@@ -17,6 +17,7 @@ FACTORS_HELD = 2**30  # bytes of finished factors a workbench keeps for slicing
 CPU_WINDOW, GPU_WINDOW = 256, 2048
 CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at
 SEED = 0
+COMPARED = ("svd", "asvd-0", "asvd-i", "nsvd-i", "two-sided")  # methods a picture shows beside the chosen one
 HUB_TEXT_BYTES = 2_000_000  # of a data set on the Hub, how much text is fetched
 
 

@@ -86,9 +86,10 @@ class Unit:
         return min(self.d_out, self.d_in)
 
     def cost(self, rank: int) -> int:
-        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and r indices; and an added bias."""
+        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and m bits, whose bytes count as one each; an added bias."""
         plain = rank * (self.d_out + self.d_in)
-        return plain + (rank - rank * rank if self.storage == "pivoted" else 0) + (self.d_out if self.biased else 0)
+        saved = rank * rank - -(-self.d_out // 8) if self.storage == "pivoted" else 0
+        return plain - saved + (self.d_out if self.biased else 0)
 
 
 class Priced(Protocol):

@@ -87,7 +87,7 @@ Presets = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET…",
-        help=f"Whole recipes beside the combinations: {', '.join(PRESETS)}; by default all.",
+        help=f"Whole recipes beside the combinations: {', '.join(PRESETS)}, or none; by default all.",
         autocompletion=complete(PRESETS),
         show_default=False,
     ),
@@ -151,7 +151,7 @@ def quality(
         window,
         probe_windows,
         tuple(dict.fromkeys(storages or ["factored"])),
-        tuple(dict.fromkeys(PRESETS if recipe is None else recipe)),
+        () if recipe == ["none"] else tuple(dict.fromkeys(recipe or PRESETS)),
     )
     _check(grid, markdown)
     if not calibrate:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from ..allocation import ALLOCATORS
 from ..calibration.texts import read_text
 from ..jobs import Job, finish
+from ..methods import METHODS
 from ..models.loading import load_model
 from ..settings import BUNDLED_STUDY
 from ..store import Store
@@ -23,32 +24,32 @@ from ..study.planning import make_plan, measuring_order
 from ..study.recipe import Recipe
 from ..study.units import units_of
 
-SHOWN = ("svd", "asvd-0", "asvd-i", "nsvd-i")  # with every method the study would weigh three times as much
+MEASURED = ("svd", "asvd-0", "asvd-i", "nsvd-i")  # the others' points come when somebody asks for them
 SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation")
 
 
 def build(methods: list[str], store: Store, relay) -> None:
-    """Everything the first page shows of these methods, measured into a store."""
+    """Spectra of all methods, and the points and perplexities of `methods`, measured into a store."""
     loaded = load_model("demo", "cpu")
     text = read_text("demo-test")
-    for method in methods:
+    for method in METHODS:
         recipe = Recipe(method=method)
         bench = open_workbench(recipe, store, loaded=loaded)
         units = units_of(bench.body.sites, recipe)
         relay(bench.calibrate())
         spectra = relay(bench.spectra(units))
         points: dict = {}
-        for point in relay(bench.measure(measuring_order(units, recipe, spectra))):
+        for point in relay(bench.measure(measuring_order(units, recipe, spectra) if method in methods else ())):
             points.setdefault(point.path, {})[point.keep] = point
         relay(evaluate.steps(bench, text))
-        for allocator in ALLOCATORS:
+        for allocator in ALLOCATORS if points else ():
             asked = recipe.model_copy(update={"allocator": allocator})
             plan = make_plan(units, asked, spectra, points)
             relay(evaluate.steps(bench, text, None, asked, plan))
 
 
 def main(
-    methods: Annotated[str, typer.Option(help="methods to ship, by comma, each measured in full")] = ",".join(SHOWN),
+    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(MEASURED),
     work: Annotated[Path, typer.Option(help="the store it is measured into; a stopped run goes on from there")] = Path(
         "training/study"
     ),

@@ -160,7 +160,7 @@ def _owned(tensor: Tensor) -> Tensor:
 
 
 def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str, biased: Collection[str]) -> Sizes:
-    """Whole-model sizes, counted from the tensors; tied and shared ones count once, pivots are four bytes each."""
+    """Whole-model sizes, counted from the tensors; tied and shared ones count once, a byte of pivots as one."""
     now, now_bytes = sum(t.numel() for t in stored_tensors(model)), sum(t.nbytes for t in stored_tensors(model))
     removed = removed_bytes = dense = 0
     for path, rank in ranks.items():

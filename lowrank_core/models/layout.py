@@ -108,7 +108,7 @@ def low_rank(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def stored_tensors(model: nn.Module) -> Iterator[Tensor]:
-    """What a model weighs: its parameters, tied and shared ones once, and the indices of pivoted layers."""
+    """What a model weighs: its parameters, tied and shared ones once, and the bits of pivoted layers."""
     yield from model.parameters()
     yield from (m.pivots for m in model.modules() if isinstance(m, PivotedLinear))
 

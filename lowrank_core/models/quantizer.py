@@ -111,7 +111,7 @@ class LowRankQuantizer(HfQuantizer):
         for path, module in low_rank(model).items():
             module.requires_grad_(False)  # the loader makes every float parameter trainable
             if isinstance(module, PivotedLinear) and not module.pivots.is_meta and not module.sound():
-                raise ModelCorrupt(f"The pivots of {path} are not {module.rank} different rows.", AGAIN)
+                raise ModelCorrupt(f"The pivots of {path} are not {module.rank} of its rows.", AGAIN)
         return model
 
     def _dequantize(self, model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..errors import NonFinite
 from ..linalg.pivot import pivoted as pivot
 from ..modules import FactoredLinear, JointLinear, PivotedLinear
+from ..modules.pivoted import packed
 from ..types import Unit
 
 
@@ -59,7 +60,8 @@ def pivoted(linear: nn.Module, left: Tensor, right: Tensor, bias: Tensor | None 
     basis = _like(basis, weight)
     if not basis.isfinite().all():
         raise NonFinite(f"A row of the factors' product is beyond {weight.dtype}.", "Take float32, or plain factors.")
-    return PivotedLinear(basis, _like(coefficients, weight), pivots, _bias(linear, bias))
+    bits = packed(pivots, len(left))
+    return PivotedLinear(basis, _like(coefficients, weight), bits, _bias(linear, bias))
 
 
 def joined(

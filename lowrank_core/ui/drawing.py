@@ -14,7 +14,7 @@ from .. import plots
 from ..calibration.texts import read_text
 from ..errors import LowRankError
 from ..methods import METHODS
-from ..settings import CANDIDATES, EVALUATION_WINDOWS
+from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
@@ -70,7 +70,7 @@ _CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict(
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
     """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; the recipe's dense sites dense."""
     dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
-    others = (_under(view, method) for method in METHODS)
+    others = (_under(view, method) for method in dict.fromkeys((*COMPARED, view.recipe.method)))
     views = {other.recipe.method: other for other in others if other.spectra}
     recipe = view.recipe
     key = (
@@ -124,7 +124,8 @@ def readout(view: View, plan: Plan) -> str:
         f"Removes **{percent(plan.ratio(view.units))}** of the layers' parameters; "
         f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
         f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(plan.ranks)} layers stay dense. "
-        f"Predicted: **+{view.predicted(plan):.3f}** nats per token."
+        f"Predicted: **+{view.predicted(plan):.3f}** nats per token"
+        f"{', before the walk makes good a part of it' if view.recipe.walk else ''}."
     )
 
 

@@ -12,7 +12,7 @@ from ..allocation import ALLOCATORS
 from ..calibration.texts import TEXTS
 from ..errors import LowRankError
 from ..methods import METHODS
-from ..study.recipe import Recipe
+from ..study.recipe import PRESETS, STORAGES, Recipe
 from . import squeeze_handlers as handlers
 from .drawing import Shown, header
 from .house import House
@@ -20,6 +20,7 @@ from .relay import explain, guarded
 from .see_handlers import site_choices
 
 DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
+BEST = PRESETS["best"]
 STOPPED = "Stopped. Everything measured so far is kept."
 
 
@@ -43,6 +44,9 @@ class Squeeze:
     upload: gr.File
     dense_roles: gr.CheckboxGroup
     seed: gr.Number
+    storage: gr.Dropdown
+    walk: gr.Checkbox
+    best: gr.Button
     site: gr.Dropdown
     stop: gr.Button
     resume: gr.Button
@@ -56,7 +60,17 @@ class Squeeze:
     @property
     def choices(self) -> list:
         """What decides a recipe, in the order of `recipe_values`."""
-        return [self.method, self.allocator, self.ratio, self.text, self.upload, self.dense_roles, self.seed]
+        return [
+            self.method,
+            self.allocator,
+            self.ratio,
+            self.text,
+            self.upload,
+            self.dense_roles,
+            self.seed,
+            self.storage,
+            self.walk,
+        ]
 
     @property
     def shown(self) -> list:
@@ -64,7 +78,16 @@ class Squeeze:
 
 
 def recipe_values(
-    model: str, method: str, allocator: str, ratio: float, text: str, upload: str | None, roles: list[str], seed: float
+    model: str,
+    method: str,
+    allocator: str,
+    ratio: float,
+    text: str,
+    upload: str | None,
+    roles: list[str],
+    seed: float,
+    storage: str,
+    walk: bool,
 ) -> dict:
     """The values of a Recipe from the page's components; an uploaded file stands before the named text."""
     return {
@@ -75,6 +98,8 @@ def recipe_values(
         "text": upload or text,
         "dense_roles": tuple(roles or ()),
         "seed": int(seed or 0),
+        "storage": storage,
+        "walk": BEST["walk"] if walk else None,
     }
 
 
@@ -122,6 +147,7 @@ def layout(first: Shown, view) -> Squeeze:
                 info=ALLOCATORS[DEFAULTS.allocator].line,
                 elem_id="allocator",
             )
+            best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
             with gr.Accordion("Calibration text and more", open=False):
                 text = gr.Dropdown(
@@ -132,6 +158,18 @@ def layout(first: Shown, view) -> Squeeze:
                 )
                 roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
                 seed = gr.Number(0, precision=0, label="Seed")
+                storage = gr.Dropdown(
+                    [(f"{k.capitalize()}: {STORAGES[k]}", k) for k in ("factored", "pivoted")],
+                    value=DEFAULTS.storage,
+                    label="Storage",
+                    elem_id="storage",
+                )
+                walk = gr.Checkbox(
+                    False,
+                    label="Anchored walk",
+                    info="Makes the factors block by block on what the compressed model really reads; takes a while.",
+                    elem_id="walk",
+                )
             with gr.Accordion("Copy recipe", open=False):
                 command = gr.Code(
                     DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2
@@ -157,6 +195,9 @@ def layout(first: Shown, view) -> Squeeze:
         upload,
         roles,
         seed,
+        storage,
+        walk,
+        best,
         site,
         stop,
         resume,
@@ -175,9 +216,10 @@ def connect(
     """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old."""
     turn = gr.State(0)
 
-    def preview(name, method, allocator, ratio, text, upload, roles, seed, site, request: gr.Request):
+    def preview(request: gr.Request, name, *choices):
+        *choices, site = choices
         try:
-            recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+            recipe = make_recipe(recipe_values(name, *choices))
         except LowRankError as error:
             house.next_turn(request.session_hash)
             return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
@@ -193,13 +235,14 @@ def connect(
             strip_value(house, recipe, request.session_hash, "idle"),
         ]
 
-    def settle(name, method, allocator, ratio, text, upload, roles, seed, site, number, request: gr.Request):
+    def settle(request: gr.Request, name, *choices):
+        *choices, site, number = choices
         # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first
         yield [gr.skip()] * 9
         if number < 0:
             return  # a bad recipe: said by the preview
         session = request.session_hash
-        recipe = make_recipe(recipe_values(name, method, allocator, ratio, text, upload, roles, seed))
+        recipe = make_recipe(recipe_values(name, *choices))
         states = handlers.settle(house, recipe, session, number, site)
         for shown, status in guarded(states, lambda line: (None, line)):
             yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
@@ -221,7 +264,10 @@ def connect(
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
     triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
-    triggers += [c.input for c in (page.method, page.allocator, page.text, page.seed, page.site)] + [page.resume.click]
+    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk)
+    triggers += [c.input for c in by_hand] + [page.resume.click]
+    chosen = [page.method, page.allocator, page.storage, page.walk]
+    triggers.append(page.best.click(lambda: [*(BEST[k] for k in ("method", "allocator", "storage")), True], None, chosen, **quiet).then)
     for trigger in triggers:
         trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet

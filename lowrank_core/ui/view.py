@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..methods import METHODS
+from ..settings import COMPARED
 from ..store import Store
 from ..study.artefacts import Body
 from ..study.planning import Points, make_plan, predicted_nll
@@ -13,6 +14,10 @@ from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
 from ..types import ChannelSummary, Plan, Spectrum, Unit
+
+
+KEPT_SPECTRA = 24
+_SPECTRA: OrderedDict[tuple, dict[str, Spectrum]] = OrderedDict()  # by what decided them
 
 
 @dataclass
@@ -44,13 +49,22 @@ class View:
 
     @cached_property
     def spectra(self) -> dict[str, Spectrum]:
-        """Unit path → Spectrum, or {} where one is missing."""
-        return self.study.spectra(self.units)
+        """Unit path → Spectrum, or {} where one is missing; the last few sets are kept, for the slider's sake."""
+        key = (str(self.study.store.folder), self.study.source, self.units)
+        if key not in _SPECTRA:
+            found = self.study.spectra(self.units)
+            if not found:
+                return {}
+            _SPECTRA[key] = found
+            while len(_SPECTRA) > KEPT_SPECTRA:
+                _SPECTRA.popitem(last=False)
+        return _SPECTRA[key]
 
     def site_spectra(self, path: str) -> list[Spectrum]:
-        """One site's spectra under every method that has one."""
+        """One site's spectra under the methods that are compared, as far as they have one."""
+        shown = dict.fromkeys((*COMPARED, self.recipe.method))
         found = (
-            self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in METHODS
+            self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in shown
         )
         return [s for s in found if s is not None]
 

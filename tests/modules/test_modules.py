@@ -11,6 +11,7 @@ from torch import nn
 from lowrank_core.errors import NonFinite
 from lowrank_core.models.surgery import factored, joined, pivoted, share_copy
 from lowrank_core.modules import LOW_RANK, FactoredLinear, JointLinear, PivotedLinear
+from lowrank_core.modules.pivoted import packed, unpacked
 
 SHAPES = [(6, 9, 1), (9, 6, 1), (9, 6, 6), (6, 9, 6), (9, 9, 9), (40, 25, 7), (25, 40, 19), (1, 5, 1)]
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -88,8 +89,8 @@ def test_pivoted_is_factored(m: int, n: int, bias: bool, data) -> None:
     x = drawn(4, n, seed=5)
     torch.testing.assert_close(other(x), plain(x), rtol=1e-10, atol=1e-9)
     torch.testing.assert_close(other.product(), plain.product(), rtol=1e-10, atol=1e-9)
-    saved = rank * rank - rank
-    assert numbers(plain) - numbers(other) == saved, "r² fewer numbers, r indices more"
+    saved = rank * rank - -(-m // 8)
+    assert numbers(plain) - numbers(other) == saved, "r² fewer numbers, and one bit per output"
 
 
 def numbers(module: nn.Module) -> int:
@@ -107,7 +108,7 @@ def test_what_is_stored() -> None:
     torch.testing.assert_close(found, left @ right)
     module = pivoted(linears[0], left[:9, :5], right)
     assert {k: tuple(t.shape) for k, t in module.state_dict().items()} == PivotedLinear.shapes(6, 9, 5)
-    assert module.pivots.dtype == torch.int32
+    assert module.pivots.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -131,7 +132,7 @@ class TestTheOrder:
 
     def test_loading_in_place(self) -> None:
         module, other = self.module(), PivotedLinear.empty(6, 9, 3, True)
-        other.pivots.copy_(torch.arange(3))
+        other.pivots.copy_(packed(torch.arange(3), 9))
         assert other.order.tolist() == list(range(9))
         other.load_state_dict(module.state_dict())
         x = torch.randn(2, 6)
@@ -155,7 +156,7 @@ class TestTheOrder:
         module = self.module()
         x = torch.randn(2, 6)
         assert torch.allclose(module.bfloat16()(x.bfloat16()).float(), self.module()(x), rtol=0.1, atol=0.1)
-        assert module.pivots.dtype == torch.int32 and module.weight.dtype == torch.bfloat16
+        assert module.pivots.dtype == torch.uint8 and module.weight.dtype == torch.bfloat16
 
     def test_copies(self, tmp_path) -> None:
         module = self.module()
@@ -202,8 +203,8 @@ class TestCopiesOfJointLayers:
 def test_empty_modules_have_their_shapes() -> None:
     make = {"device": "meta", "dtype": torch.bfloat16}
     module = PivotedLinear.empty(6, 9, 4, True, **make)
-    assert module.weight.shape == (4, 6) and module.weight_u.shape == (5, 4) and module.pivots.shape == (4,)
-    assert module.pivots.dtype == torch.int32 and module.bias.shape == (9,) and module.weight.is_meta
+    assert module.weight.shape == (4, 6) and module.weight_u.shape == (5, 4) and module.pivots.shape == (2,)
+    assert module.pivots.dtype == torch.uint8 and module.bias.shape == (9,) and module.weight.is_meta
     module = JointLinear.empty(9, FactoredLinear.empty(6, 5, 4, True, **make), False, **make)
     assert module.weight.shape == (9, 4) and module.bias is None and (module.in_features, module.rank) == (6, 4)
 
@@ -214,9 +215,19 @@ def test_what_float16_cannot_hold_is_named() -> None:
         pivoted(linear_of(9, 6, False, torch.float16), left * 1e6, right)
 
 
-@pytest.mark.parametrize("pivots", [[0, 0, 1], [0, 1, 9], [-1, 0, 1], [0.0, 1.0, 2.0]], ids=str)
-def test_unsound_pivots_are_seen(pivots) -> None:
+@pytest.mark.parametrize("rows", [[0, 1], [0, 1, 2, 3], [0, 1, 9], []], ids=str)
+def test_unsound_pivots_are_seen(rows) -> None:
     module = pivoted(linear_of(9, 6), *factors(9, 6, 3))
     assert module.sound()
-    module.pivots = torch.tensor(pivots)
+    module.pivots = packed(torch.tensor(rows, dtype=torch.long), 16)
     assert not module.sound()
+    module.pivots = module.pivots.float()
+    assert not module.sound()
+
+
+@pytest.mark.parametrize("d_out", [1, 7, 8, 9, 64, 100])
+def test_bits_say_which_rows_are_kept(d_out) -> None:
+    rows = torch.randperm(d_out, generator=torch.Generator().manual_seed(d_out))[: d_out // 2 + 1].sort().values
+    bits = packed(rows, d_out)
+    assert bits.shape == (-(-d_out // 8),) and torch.equal(unpacked(bits)[:d_out].nonzero()[:, 0], rows)
+    assert not unpacked(bits)[d_out:].any()

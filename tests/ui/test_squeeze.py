@@ -18,8 +18,7 @@ def test_preview_meets_the_ratio(house, method, allocator):
     recipe = Recipe(method=method, allocator=allocator, ratio=0.25)
     shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
     assert not trouble and turn == 1 and shown.sensitivity is not None
-    plan, sites = house.visit("a").plan, house.view(recipe).body.sites
-    assert 0.25 <= plan.ratio(sites) <= 0.255
+    assert 0.25 <= house.visit("a").plan.ratio(house.view(recipe).units) <= 0.255
 
 
 def test_preview_is_instant(house):
@@ -35,7 +34,7 @@ def test_preview_is_instant(house):
 @pytest.mark.parametrize("ratio", [-1, 0, 1, "abc", float("nan")])
 def test_bad_ratio_is_one_sentence_and_a_hint(ratio):
     with pytest.raises(LowRankError) as caught:
-        recipe_of(squeeze.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0))
+        recipe_of(squeeze.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0, "factored", False))
     assert caught.value.message.endswith(".") and caught.value.hint
 
 
