@@ -1,6 +1,7 @@
 """Factorizations in float64: singular values, whitening without a Cholesky factor, output errors of every rank."""
 
 from .factorizations import (
+    balanced,
     balanced_svd,
     check_finite,
     completed,
@@ -18,6 +19,7 @@ from .factorizations import (
 from .interpolative import chosen_columns, interpolative
 
 __all__ = [
+    "balanced",
     "balanced_svd",
     "check_finite",
     "chosen_columns",

@@ -23,14 +23,23 @@ def scaled_svd(w: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor, 
 
 
 def balanced_svd(w: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Factors of every rank, left (m, R) and right (R, n) with left @ right = w; σ; and V undone by the scale.
+    """Factors of every rank, left (m, R) and right (R, n) with left @ right = w; σ; and the rows v_i S⁻¹ (R, n).
 
-    √σ goes to either side, so that rounding the factors to 16 bit costs both the same.
+    σ_i v_i S⁻¹ is had as u_iᵀ W, which divides by no scale: full rank reproduces W whatever the scales are.
     """
-    u, sigma, v = scaled_svd(w, scale)
-    unscaled = v if scale is None else v / scale  # rows v_i S⁻¹
-    root = sigma.sqrt()
-    return u * root, root[:, None] * unscaled, sigma, unscaled
+    q, core = reduced(w)
+    u, sigma, _ = scaled_svd(core, scale)
+    inside = u.T @ core  # rows σ_i v_i S⁻¹
+    left, right = balanced(u if q is None else q @ u, inside)
+    known = sigma > sigma.amax() * torch.finfo(sigma.dtype).tiny ** 0.25  # else the quotient's square overflows
+    return left, right, sigma, inside / sigma.where(known, torch.inf)[:, None]
+
+
+def balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of the same product whose columns and rows share their length, so that rounding costs both the same."""
+    columns, rows = left.norm(dim=0), right.norm(dim=1)
+    share = (rows / columns.where(columns > 0, 1)).sqrt()
+    return left * share, right / share.where(share > 0, 1)[:, None]
 
 
 def output_error_tail(sigma: Tensor, unscaled: Tensor, gram: Tensor) -> Tensor:
@@ -65,8 +74,11 @@ def tail_sums(terms: Tensor) -> Tensor:
 
 def ridged(gram: Tensor, ridge: float) -> Tensor:
     """C + ridge · (tr C / n) · I."""
-    n = len(gram)
-    return gram + ridge * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device) if n else gram
+    if not ridge or not len(gram):
+        return gram
+    more = gram.clone()
+    more.diagonal().add_(ridge * gram.diagonal().mean())
+    return more
 
 
 def square_root(moment: Tensor, ridge: float, floor: float = 1e-12) -> tuple[Tensor, Tensor]:
@@ -79,6 +91,7 @@ def square_root(moment: Tensor, ridge: float, floor: float = 1e-12) -> tuple[Ten
     if largest <= 0:
         identity = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
         return identity, identity
+    floor = max(floor, len(values) * torch.finfo(values.dtype).eps)
     root = values.clamp_min(floor * largest).sqrt()
     return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 

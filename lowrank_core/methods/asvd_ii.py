@@ -7,8 +7,8 @@ from .moments import CENTRE, RIDGE, input_moment
 def factorize(weight, statistics, settings) -> Factorization:
     """SVD of W S with S = P Λ^½ of C = P Λ Pᵀ, S undone by its pseudo-inverse (NSVD's ASVD-II, SVD-LLM V2).
 
-    Directions that no token used (Λ = 0) have no inverse: each factor keeps what W does there, U Uᵀ W, so that full
-    rank reproduces W. Unlike ASVD-I nothing is squared on the way, so small singular values keep their digits.
+    Σ V S⁺ is had as Uᵀ W, which also keeps what W does in directions that no token used (Λ = 0), so that full rank
+    reproduces W. Unlike ASVD-I nothing is squared on the way, so small singular values keep their digits.
     """
     import torch
 
@@ -19,15 +19,11 @@ def factorize(weight, statistics, settings) -> Factorization:
     known = values > values.amax().clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
     root = values.where(known, 0).sqrt()
     q, core = reduced(weight)
-    u, sigma, v = torch.linalg.svd(core @ (basis * root), full_matrices=False)
+    u, sigma, _ = torch.linalg.svd(core @ (basis * root), full_matrices=False)
     used = int((sigma > sigma.amax() * max(core.shape) * torch.finfo(sigma.dtype).eps).sum())
     u = completed(u, used, core)
     sigma = torch.cat([sigma[:used], torch.zeros_like(sigma[used:])])
-    unknown = basis[:, ~known]
-    inside = (sigma[:, None] * v)[:, known] / root[known] @ basis[:, known].T  # Σ V S⁺
-    inside[used:] = u[:, used:].T @ (core - core @ unknown @ unknown.T)
-    right = inside + u.T @ core @ unknown @ unknown.T
-    left = u if q is None else q @ u
+    left, right = u if q is None else q @ u, u.T @ core
     error = cross_error_tail(left, right, moment) if settings["ridge"] else tail_sums(sigma.square())
     return Factorization(left, right, sigma, error, mean=mean)
 

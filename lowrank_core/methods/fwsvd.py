@@ -9,8 +9,8 @@ def factorize(weight, statistics, settings) -> Factorization:
     from ..linalg import balanced_svd, cross_error_tail
 
     importance = lifted(statistics.row_fisher.sqrt())
-    left, right, sigma, _ = balanced_svd(importance[:, None] * weight)
-    left = left / importance[:, None]
+    right, left, sigma, _ = balanced_svd(weight.T, importance)  # of (L W)ᵀ: the inputs' side is the outputs' now
+    left, right = left.T, right.T
     return Factorization(left, right, sigma, cross_error_tail(left, right, statistics.gram))
 
 

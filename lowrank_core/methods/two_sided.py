@@ -8,19 +8,19 @@ def factorize(weight, statistics, settings) -> Factorization:
     """SVD of L W S with L = G^½ and S = C^½, both undone: the optimum of ½ tr(Δᵀ G Δ C), the loss to second order
     with the curvature as a Kronecker product (OBD-LLM, arXiv 2604.00821; the predicted loss is ½ Σ_{i>r} σ_i²).
 
-    *Limits*: the roots are inverted, so both moments need the ridge; without one the smallest eigenvalues are kept
-    above 10⁻¹² of the largest.
+    *Limits*: G's root is inverted, so it needs the ridge; without one its smallest eigenvalues are kept above 10⁻¹²
+    of the largest, and full rank reproduces W to ten digits only.
     """
     import torch
 
-    from ..linalg import cross_error_tail, square_root, tail_sums
+    from ..linalg import balanced, cross_error_tail, reduced, square_root, tail_sums
 
     moment, mean = input_moment(statistics, settings)
     outer, outer_inverse = square_root(statistics.output_gram, settings["ridge"])
-    inner, inner_inverse = square_root(moment, settings["ridge"])
-    u, sigma, v = torch.linalg.svd(outer @ weight @ inner, full_matrices=False)
-    root = sigma.sqrt()
-    left, right = outer_inverse @ u * root, root[:, None] * v @ inner_inverse
+    inner, _ = square_root(moment, settings["ridge"])
+    q, core = reduced(outer @ weight)
+    u, sigma, _ = torch.linalg.svd(core @ inner, full_matrices=False)
+    left, right = balanced(outer_inverse @ (u if q is None else q @ u), u.T @ core)  # Σ V S⁻¹ = Uᵀ L W
     error, loss = cross_error_tail(left, right, moment), 0.5 * tail_sums(sigma.square())
     return Factorization(left, right, sigma, error, loss=loss, mean=mean)
 

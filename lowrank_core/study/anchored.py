@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import NonFinite
 from ..jobs import Job, Progress
-from ..linalg import check_finite, ridged, square_root
+from ..linalg import check_finite, square_root
 from ..models.blocks import BlockRunner
 from ..models.families import carries
 from ..models.surgery import modules_of, put, share_copy
@@ -71,37 +72,44 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
         lane.hidden = [lane.runner.embed(ids) for ids in batches]
     blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
     added = carries(bench.loaded.model.config.model_type)
-    for index in range(blocks[-1] + 1 if blocks else 0):
-        for group in _groups(units, index, plan):
+    groups = [_groups(units, index, plan) for index in range(blocks[-1] + 1 if blocks else 0)]
+    done, total = 0, len(batches) * sum(len(of) + 1 for of in groups)
+    for index, of_block in enumerate(groups):
+        for group in of_block:
             carried = how.carry > 0 and len(group) == 1 and group[0].role in added
             moments = Moments.zeros(group[0], carried, device)
             for i, ids in enumerate(batches):
                 seen = (lane.look(index, i, ids, group[0], carried) for lane in (dense, compressed))
                 moments.add(*seen)
-                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), group[0].label)
+                done += 1
+                yield Progress("walk", done, total, group[0].label)
             for unit in group:
                 left, right = factors(bench, unit, plan.ranks[unit.path], moments, how)
                 for path, module in modules_of(bench.loaded.model, unit, left, right).items():
                     put(model, path, module)
-        for lane in (dense, compressed):
-            for i, ids in enumerate(batches):
+        for i, ids in enumerate(batches):
+            for lane in (dense, compressed):
                 lane.hidden[i] = lane.runner.step(index, lane.hidden[i], ids)
-                yield Progress("walk", index * len(batches) + i + 1, (blocks[-1] + 1) * len(batches), f"block {index}")
+            done += 1
+            yield Progress("walk", done, total, f"block {index}")
 
 
 def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk) -> tuple[Tensor, Tensor]:
     """left (m, r) and right (r, n), float64, of the best weight of a rank on the compressed inputs."""
     weight, n = bench.unit_weight(unit), moments.tokens
     own = moments.own / n
-    mu = how.ridge * own.diagonal().mean()
-    target = how.beta * moments.cross / n + (1 - how.beta) * own
-    target = weight @ (target + mu * torch.eye(len(own), dtype=own.dtype, device=own.device))
+    energy = own.diagonal().mean()
+    same = (how.ridge * energy if energy > 0 else 1.0) * torch.eye(len(own), dtype=own.dtype, device=own.device)
+    target = weight @ (how.beta * moments.cross / n + (1 - how.beta) * own + same)
     if moments.error is not None:
         target = target + how.carry * moments.error / n
-    best = torch.linalg.solve(ridged(own, how.ridge), target, left=False)
     inner, inner_inverse = square_root(own, how.ridge)
     outer, outer_inverse = bench.output_root(unit, how.ridge)
-    u, sigma, v = torch.linalg.svd(outer @ best @ inner, full_matrices=False)
+    try:
+        best = torch.linalg.solve(own + same, target, left=False)
+        u, sigma, v = torch.linalg.svd(outer @ best @ inner, full_matrices=False)
+    except torch.linalg.LinAlgError as error:
+        raise NonFinite(f"The walk's factors of {unit.path} do not exist: {error}.", "Walk with more ridge.") from error
     root = sigma[:rank].sqrt()
     left, right = outer_inverse @ (u[:, :rank] * root), (root[:, None] * v[:rank]) @ inner_inverse
     check_finite(left, f"The walk's factor of {unit.path}")

@@ -24,24 +24,29 @@ from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
 from ..models.surgery import modules_of
-from ..settings import CANDIDATES, GRADIENT_WINDOWS
+from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
 from .own_text import written
 from .read import Study
+from .shelf import Shelf
 
 
 class Workbench:
-    """A study with its model loaded: what is missing is computed here, and factors are kept for slicing."""
+    """A study with its model loaded: what is missing is computed here, and factors are kept for slicing.
+
+    *Memory*: while spectra are made, one input group's gram and one unit's float64 factorization are alive, beside the
+    model and at most `settings.FACTORS_HELD` bytes of finished factors in the model's dtype.
+    """
 
     def __init__(self, study: Study, loaded: LoadedModel):
         self.study, self.loaded, self.store = study, loaded, study.store
         self.source = study.source
         self.sites = {s.path: s for s in loaded.anatomy.sites}
         self._windows: Tensor | None = None
-        self._factorizations: dict[tuple, Factorization] = {}
+        self._factorizations = Shelf(FACTORS_HELD)
         self._probe: Probe | None = None
         self.body = self._remember_body()
 
@@ -85,7 +90,7 @@ class Workbench:
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
             stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
-            arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max}
+            arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max, "mean": stats.mean}
             self.store.write(
                 self.source.gram(group),
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
@@ -132,24 +137,36 @@ class Workbench:
         return torch.cat([self.weight(s.path) for s in unit.sites])
 
     def factorization(self, unit: Unit) -> Factorization:
-        """A unit's factorization, made once and kept in the model's dtype where the method is sliceable.
+        """A unit's factorization, made again only where it was given up for others (the ones used last are kept).
 
-        ModelUnsupported where the model is already compressed, NonFinite naming the site where the numbers are none.
+        In the model's dtype where the method is sliceable. ModelUnsupported where the model is already compressed,
+        NonFinite naming the site where the numbers are none.
         """
+        made = self._factorizations.get(_name(unit))
+        if made is None:
+            made = self._factorize(unit, self.unit_weight(unit), self.statistics(unit))
+            kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
+            del made  # its float64 factors
+            self._factorizations.put(_name(unit), kept)
+            return kept
+        return made
+
+    def _factorize(self, unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
         if self.study.folder.compressed is not None:
             raise ModelUnsupported(
                 f"{self.loaded.name!r} is already compressed.", "Take the dense model it was made from."
             )
-        key = (unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items())))
-        if key not in self._factorizations:
-            made = factorize_unit(unit, self.unit_weight(unit), self.statistics(unit))
-            if METHODS[unit.method].sliceable:
-                dtype = self.loaded.model.get_submodule(unit.sites[0].path).weight.dtype
-                if unit.storage == "pivoted":  # pivots are chosen from these: rounding them first would round twice
-                    dtype = torch.promote_types(dtype, torch.float32)
-                made = replace(made, left=made.left.to(dtype), right=made.right.to(dtype))
-            self._factorizations[key] = made
-        return self._factorizations[key]
+        return factorize_unit(unit, weight, statistics)
+
+    def _in_dtype(self, unit: Unit, made: Factorization) -> Factorization:
+        """Sliceable factors as they will be saved: memory and disk agree."""
+        dtype = self.loaded.model.get_submodule(unit.sites[0].path).weight.dtype
+        if unit.storage == "pivoted":  # pivots are chosen from these: rounding them first would round twice
+            dtype = torch.promote_types(dtype, torch.float32)
+        left, right = made.left.to(dtype), made.right.to(dtype)
+        for part in (left, right):
+            check_finite(part, f"The factorization of {unit.path}, in {str(dtype).removeprefix('torch.')},")
+        return replace(made, left=left, right=right)
 
     def factors(self, unit: Unit, rank: int) -> Factors:
         """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
@@ -193,8 +210,11 @@ class Workbench:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
     def _spectrum(self, unit: Unit, scale: float) -> Spectrum:
-        made = self.factorization(unit)
-        weight, moment = self.unit_weight(unit), self.statistics(unit).gram
+        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
+        weight, statistics = self.unit_weight(unit), self.statistics(unit)
+        made, moment = self._factorize(unit, weight, statistics), statistics.gram
+        if METHODS[unit.method].sliceable:
+            self._factorizations.put(_name(unit), self._in_dtype(unit, made))
         if made.mean is not None:
             moment = moment - torch.outer(made.mean, made.mean)
         energy = float(((weight @ moment) * weight).sum())
@@ -248,6 +268,10 @@ class Workbench:
         return found
 
 
+def _name(unit: Unit) -> tuple:
+    return unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items()))
+
+
 def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
     """The method's Factorization; NonFinite, naming the unit, for what is not finite going in or coming out."""
     check_finite(weight, f"The weight of {unit.path}")
@@ -255,8 +279,9 @@ def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factor
         made = METHODS[unit.method].factorize(weight, statistics, unit.settings)
     except torch.linalg.LinAlgError as error:
         raise NonFinite(f"{unit.path} could not be factored: {error}.", "Check its weights and the calibration text.") from error
-    for part in (made.left, made.right, made.sigma, made.output_error):
-        check_finite(part, f"The factorization of {unit.path}")
+    for part in (made.left, made.right, made.sigma, made.output_error, made.loss):
+        if part is not None:
+            check_finite(part, f"The factorization of {unit.path}")
     return made
 
 
@@ -264,4 +289,12 @@ def unit_modules(bench: Workbench, unit: Unit, rank: int) -> dict[str, nn.Module
     """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
     cut = bench.factors(unit, rank)
     shift = bench.bias_shift(unit, cut)
-    return modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
+    try:
+        made = modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
+    except NonFinite as error:
+        raise NonFinite(f"{unit.path}: {error.message}", error.hint) from error
+    if not METHODS[unit.method].sliceable:  # sliceable factors were checked in this dtype when they were made
+        for path, module in made.items():
+            for part in module.parameters():
+                check_finite(part, f"The compressed layer {path}, in {bench.loaded.dtype},")
+    return made

@@ -18,7 +18,9 @@ def units_of(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Unit, ...]:
             method,
             recipe.settings_of(method),
             "pivoted" if recipe.storage == "pivoted" and not METHODS[method].joint else "factored",
-            bool(recipe.settings_of(method).get("centre")) and not any(s.bias for s in members),
+            recipe.walk is None  # whose factors are not centred
+            and bool(recipe.settings_of(method).get("centre"))
+            and not any(s.bias for s in members),
         )
         for (_, method), members in units.items()
     )

@@ -1,15 +1,17 @@
 """What every allocator promises, asserted over the whole registry; and STRS against the published rule."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 
 from lowrank_core.allocation import ALLOCATORS, Problem, break_even, check_ratio, spend_remainder
 from lowrank_core.allocation.base import sequence_of_sites
 from lowrank_core.errors import BadValue, BudgetNotFeasible
 from lowrank_core.settings import CANDIDATES
-from lowrank_core.types import Plan, Site, cost, rank_at
+from lowrank_core.types import Plan, Priced, Site, Unit, cost, rank_at
 
 every_allocator = pytest.mark.parametrize("key", ALLOCATORS)
 
@@ -18,21 +20,42 @@ def site(index: int, d_out: int, d_in: int) -> Site:
     return Site(f"block.{index}", index, "q", f"{index}.q", d_out, d_in)
 
 
-def problem_of(shapes, ratio: float, seed: int = 0, noise: float = 0.3) -> Problem:
-    """Sites of these shapes with falling curves of very different height, and a noisy table of measured losses."""
+def unit(index: int, d_out: int, d_in: int, kind: str = "factored") -> Unit:
+    """A unit of any kind: joint ones are three sites of one input, of unequal height."""
+    whole = site(index, d_out, d_in)
+    if kind == "joint":
+        heights = [h for h in (d_out - 2 * (d_out // 4), d_out // 4, d_out // 4) if h]
+        return Unit(tuple(Site(f"block.{index}.{i}", index, "qkv"[i], f"block.{index}", h, d_in) for i, h in enumerate(heights)))
+    return Unit((whole,), storage="pivoted" if "pivoted" in kind else "factored", biased="biased" in kind)
+
+
+KINDS = ("factored", "pivoted", "joint", "biased", "pivoted biased")
+
+
+def problem_of(shapes, ratio: float, seed: int = 0, noise: float = 0.3, kinds=None, multiple: int = 1) -> Problem:
+    """Sites, or units of these kinds in turn, with falling curves of very different height, and a noisy table."""
     rng = np.random.default_rng(seed)
-    sites = tuple(site(i, *shape) for i, shape in enumerate(shapes))
-    curves = {}
+    sites = tuple(
+        site(i, *shape) if kinds is None else unit(i, *shape, kinds[i % len(kinds)]) for i, shape in enumerate(shapes)
+    )
+    curves, stable = {}, {}
     for s in sites:
         square = np.sort(rng.exponential(1, s.max_rank) ** 3)[::-1] * 10 ** rng.uniform(-4, 0)
         curves[s.path] = np.append(np.cumsum(square[::-1])[::-1], 0.0)
+        stable[s.path] = float(square.sum() / square[0])
     table = {
         s.path: {
             k: float(curves[s.path][rank_at(s, k)] * rng.lognormal(0, noise) + rng.normal(0, 1e-4)) for k in CANDIDATES
         }
         for s in sites
     }
-    return Problem(sites, ratio, curves, table)
+    return Problem(sites, ratio, curves, table, multiple, stable)
+
+
+def choices(s: Priced, multiple: int) -> list[int | None]:
+    """Every rank that a plan may give: multiples below break-even, else rank 1 where that is smaller; and dense."""
+    last = break_even(s)
+    return [*(range(multiple, last + 1, multiple) or range(1, min(1, last) + 1)), None]
 
 
 def kept(problem: Problem, ranks) -> int:
@@ -44,26 +67,62 @@ def predicted(problem: Problem, ranks) -> float:
 
 
 def check(problem: Problem, plan: Plan) -> None:
-    """The budget is met from integer ranks, and nothing that still fits is left."""
+    """The budget is met from integer ranks, in multiples, and nothing that still fits is left."""
     assert set(plan.ranks) == {s.path for s in problem.sites}
+    steps = []
     for s in problem.sites:
-        rank = plan.ranks[s.path]
-        assert rank is None or (isinstance(rank, (int, np.integer)) and 1 <= rank <= break_even(s)), (s, rank)
+        rank, possible = plan.ranks[s.path], choices(s, problem.multiple)
+        assert rank in possible and (rank is None or isinstance(rank, (int, np.integer))), (s, rank)
+        if rank is not None:
+            steps.append(cost(s, possible[possible.index(rank) + 1]) - cost(s, rank))
     left = problem.budget - kept(problem, plan.ranks)
     assert left >= 0
     assert plan.ratio(problem.sites) >= problem.ratio - 1e-12
-    steps = [
-        s.d_out + s.d_in if plan.ranks[s.path] < break_even(s) else s.parameters - cost(s, plan.ranks[s.path])
-        for s in problem.sites
-        if plan.ranks[s.path] is not None
-    ]
     assert steps and left < min(steps)
 
 
-def test_break_even_is_the_last_rank_that_is_smaller() -> None:
-    for shape in [(1, 1), (1, 9), (2, 2), (2, 3), (3, 6), (16, 16), (32, 48), (48, 32), (64, 64)]:
-        s = site(0, *shape)
-        assert cost(s, break_even(s)) < s.parameters <= cost(s, break_even(s) + 1)
+def check_or_refused(key: str, problem: Problem) -> None:
+    """The promises, or BudgetNotFeasible where the smallest choices exceed the budget."""
+    least = sum(min(cost(s, r) for r in choices(s, problem.multiple)) for s in problem.sites)
+    if least > problem.budget:
+        with pytest.raises(BudgetNotFeasible, match=f"Rank {problem.multiple} everywhere"):
+            ALLOCATORS[key].plan(problem)
+    else:
+        check(problem, ALLOCATORS[key].plan(problem))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_costs_ranks_and_break_even_by_counting(kind: str) -> None:
+    for shape in [(1, 1), (1, 9), (4, 2), (4, 3), (3, 6), (16, 16), (32, 48), (48, 32)]:
+        s = unit(0, *shape, kind)
+        m, n = s.d_out, s.d_in
+        assert (m, n, s.parameters, s.max_rank) == (*shape, m * n, min(m, n))
+        sizes = [rank * (m + n) for rank in range(s.max_rank + 1)]
+        if "pivoted" in kind:  # rank rows of the product, the other rows in terms of them, and which rows these are
+            sizes = [rank * n + (m - rank) * rank + rank for rank in range(s.max_rank + 1)]
+        sizes = [size + (m if "biased" in kind else 0) for size in sizes]
+        assert [cost(s, rank) for rank in range(s.max_rank + 1)] == sizes and cost(s, None) == m * n
+        assert sizes == sorted(sizes)
+        smaller = [rank for rank in range(1, s.max_rank + 1) if sizes[rank] < m * n]
+        assert break_even(s) == (max(smaller) if smaller else 0)
+        for keep in (0.01, 0.1, 0.3, 0.5, 0.77, 0.9, 0.999):
+            fitting = [rank for rank in range(1, s.max_rank + 1) if sizes[rank] <= keep * m * n + 1e-6]
+            assert rank_at(s, keep) == (max(fitting) if fitting else 1)
+        assert rank_at(s, 1.0) is None
+
+
+def test_joint_units_pay_once_for_what_they_share() -> None:
+    s = unit(0, 64, 32, "joint")
+    assert len(s.sites) == 3 and s.role == "q+k+v" and s.path == "block.0" == s.group and s.label == "block 0 · q+k+v"
+    assert cost(s, 5) == 5 * (64 + 32) < sum(cost(part, 5) for part in s.sites)
+
+
+def test_pivoted_units_get_more_rank_for_the_same_bytes() -> None:
+    """A square matrix: +52 % at ratio 0.1 and +17 % at 0.5 (METHODS §2)."""
+    for keep, more in ((0.9, 0.52), (0.5, 0.17)):
+        plain, dense = (rank_at(unit(0, 1000, 1000, kind), keep) for kind in ("factored", "pivoted"))
+        assert dense / plain - 1 == pytest.approx(more, abs=0.01)
+    assert break_even(unit(0, 1000, 1000, "pivoted")) > 950  # no cliff half way
 
 
 @every_allocator
@@ -75,19 +134,36 @@ def test_a_model_of_layers(key: str, ratio: float) -> None:
 
 
 @every_allocator
+@pytest.mark.parametrize("multiple", [1, 8, 16, 32])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.6])
+def test_a_model_of_units(key: str, ratio: float, kind: str, multiple: int) -> None:
+    shapes = [(64, 64), (32, 64), (96, 64), (64, 96), (128, 64)] * 2
+    check_or_refused(key, problem_of(shapes, ratio, kinds=(kind,), multiple=multiple))
+
+
+@every_allocator
+@settings(max_examples=100)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8),
     ratio=st.floats(0.005, 0.995),
     seed=st.integers(0, 1000),
 )
 def test_any_layers_and_ratio(key: str, shapes, ratio: float, seed: int) -> None:
-    problem = problem_of(shapes, ratio, seed)
-    least = sum(min(cost(s, 1), s.parameters) for s in problem.sites)
-    if least > problem.budget:
-        with pytest.raises(BudgetNotFeasible, match="Rank 1 everywhere"):
-            ALLOCATORS[key].plan(problem)
-    else:
-        check(problem, ALLOCATORS[key].plan(problem))
+    check_or_refused(key, problem_of(shapes, ratio, seed))
+
+
+@every_allocator
+@settings(max_examples=100)
+@given(
+    shapes=st.lists(st.tuples(st.integers(3, 80), st.integers(1, 80)), min_size=1, max_size=6),
+    ratio=st.floats(0.005, 0.9),
+    seed=st.integers(0, 1000),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
+    multiple=st.sampled_from([1, 8, 16, 32]),
+)
+def test_any_units_ratio_and_multiple(key: str, shapes, ratio: float, seed: int, kinds, multiple: int) -> None:
+    check_or_refused(key, problem_of(shapes, ratio, seed, kinds=kinds, multiple=multiple))
 
 
 @every_allocator
@@ -124,7 +200,7 @@ def test_flat_curves_are_no_obstacle(key: str) -> None:
     for flat in (0.0, 1e-30):
         curves = {p: c * flat for p, c in problem.curves.items()}
         table = {p: dict.fromkeys(row, 0.0) for p, row in problem.table.items()}
-        check(problem, ALLOCATORS[key].plan(Problem(problem.sites, 0.4, curves, table)))
+        check(problem, ALLOCATORS[key].plan(replace(problem, curves=curves, table=table)))
 
 
 @every_allocator
@@ -149,9 +225,9 @@ def test_uniform_gives_every_layer_the_same_share() -> None:
 # --- STRS, as published --------------------------------------------------------------------------------------
 
 
-def published_strs(problem: Problem) -> dict[str, int | None]:
+def published_strs(problem: Problem, table=None) -> dict[str, int | None]:
     """ASVD's binary_search_truncation_rank by exhaustion: every cut in turn, the last one within the target is kept."""
-    rows = [(path, keep, loss) for path, row in problem.table.items() for keep, loss in row.items()]
+    rows = [(path, keep, loss) for path, row in (table or problem.table).items() for keep, loss in row.items()]
     rows.sort(key=lambda row: -row[2])
     chosen = None
     for cut in range(len(rows) + 1):
@@ -179,6 +255,21 @@ def test_strs_is_the_published_rule(ratio: float, seed: int) -> None:
 def test_strs_is_the_published_rule_anywhere(shapes, ratio: float, seed: int) -> None:
     problem = problem_of(shapes, ratio, seed, noise=1.0)
     assert ALLOCATORS["strs"].allocate(problem) == published_strs(problem)
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(4, 40), st.integers(4, 40)), min_size=1, max_size=5),
+    ratio=st.floats(0.01, 0.95),
+    seed=st.integers(0, 1000),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
+)
+@settings(max_examples=60)
+def test_stable_rank_is_strs_on_the_released_sensitivity(shapes, ratio: float, seed: int, kinds) -> None:
+    """−(‖W‖_F / σ₁) · keep^0.1 for every site and candidate: no loss is looked at."""
+    problem = problem_of(shapes, ratio, seed, kinds=kinds)
+    table = {p: {k: -(rank**0.5) * k**0.1 for k in CANDIDATES} for p, rank in problem.stable_ranks.items()}
+    blind = replace(problem, table={}, curves={})
+    assert ALLOCATORS["stable-rank"].allocate(blind) == published_strs(problem, table)
 
 
 # --- waterfill and the finishing step --------------------------------------------------------------------------

@@ -22,6 +22,7 @@ def grid(tiny, tiny_file) -> Grid:
 
 
 def test_every_combination_has_a_row(grid, loaded, store) -> None:
+    grid = replace(grid, ratios=(0.4,))
     found = quality(grid, store, loaded=loaded)
     asked = [(r.method, r.allocator, r.ratio_asked) for r in found.rows]
     assert asked == [(m, a, r) for m in METHODS for a in ALLOCATORS for r in grid.ratios]
@@ -29,6 +30,7 @@ def test_every_combination_has_a_row(grid, loaded, store) -> None:
     for row in found.rows:
         assert row.ratio_asked <= row.ratio_achieved < row.ratio_asked + 0.05
         assert row.bytes == 4 * row.parameters < 4 * loaded.parameters
+        assert row.kl > 0 and 0 <= row.agreement <= 1
         assert row.perplexity == pytest.approx(dense.perplexity * 2.718281828459045**row.nll_above_dense)
 
 
@@ -81,7 +83,7 @@ def made_up() -> Quality:
     grid = Grid("m", ("c",), ("t",), (0.1, 0.3), ("svd",), ("uniform",), (0, 1, 2), 4, 4, 16, 2)
     values = {0.1: (4.0, 5.0, 6.0), 0.3: (40.0, 40.0, 46.0)}
     rows = tuple(
-        Row("c", "svd", "uniform", ratio, ratio, seed, 10, 40, "t", 0.1, perplexity, 0.0)
+        Row("c", "svd", "uniform", "factored", ratio, ratio, seed, 10, 40, "t", 0.1, perplexity, 0.2, 0.5, 0.0)
         for ratio, of in values.items()
         for seed, perplexity in enumerate(of)
     )
@@ -90,18 +92,21 @@ def made_up() -> Quality:
 
 def test_seeds_become_mean_and_half_the_range() -> None:
     assert mean_and_spread([1.0, 2.0, 6.0]) == (3.0, 2.5)
-    [summary] = summaries(made_up())
-    assert summary.columns == ("method", "allocator", "ratio 0.1", "ratio 0.3")
-    assert summary.rows == (("svd", "uniform", "5.000 ± 1.000", "42.00 ± 3.00"),)
-    assert "the dense model has 2.718" in summary.caption and "seed 0, 1, 2" in summary.caption
+    [summary] = summaries(made_up(), "perplexity")
+    assert summary.columns == ("method", "allocator", "storage", "ratio 0.1", "ratio 0.3")
+    assert summary.rows == (("svd", "uniform", "factored", "5.000 ± 1.000", "42.00 ± 3.00"),)
+    for value, cell in (("nll", "0.100 ± 0.000"), ("kl", "0.200 ± 0.000"), ("agreement", "0.500 ± 0.000")):
+        [other] = summaries(made_up(), value)
+        assert other.rows == (("svd", "uniform", "factored", cell, cell),)
+    assert "the dense model has perplexity 2.718" in summary.caption and "seed 0, 1, 2" in summary.caption
 
 
 def test_markdown_goes_between_the_markers(tmp_path) -> None:
     file = tmp_path / "page.md"
     file.write_text("before\n<!-- bench quality -->\nold\n<!-- /bench quality -->\nafter\n")
-    text = between_markers(file, "quality", markdown(made_up()))
+    text = between_markers(file, "quality", markdown(made_up(), "perplexity"))
     assert text.startswith("before\n<!-- bench quality -->\nPerplexity on t") and text.endswith("-->\nafter\n")
-    assert "| svd | uniform | 5.000 ± 1.000 | 42.00 ± 3.00 |\n<!-- /bench" in text and "old" not in text
+    assert "| svd | uniform | factored | 5.000 ± 1.000 | 42.00 ± 3.00 |\n<!-- /bench" in text and "old" not in text
     file.write_text("no place")
     with pytest.raises(BadValue, match="no place for the table"):
         between_markers(file, "quality", "x")
@@ -130,11 +135,11 @@ def test_the_command(tiny, tiny_file, tmp_path, capsys) -> None:
     assert main([str(w) for w in [*line, "--json"]]) == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert len(found["rows"]) == 8 and found["dense"][0]["windows"] == 2
+    assert len(found["rows"]) == 8 + 8 and found["dense"][0]["windows"] == 2
     assert {
         "method", "allocator", "ratio_asked", "ratio_achieved", "seed", "parameters", "bytes", "text",
         "nll_above_dense", "perplexity", "seconds",
     } <= set(found["rows"][0])  # fmt: skip
-    assert "| svd | uniform |" in (tmp_path / "b.md").read_text()
+    assert "| svd | uniform | factored |" in (tmp_path / "b.md").read_text()
     assert main([str(w) for w in line]) == 0
     assert "ratio 0.3" in capsys.readouterr().out

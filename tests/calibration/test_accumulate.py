@@ -23,7 +23,7 @@ def moments(*parts: torch.Tensor) -> Moments:
 
 def same(a: Moments, b: Moments) -> None:
     assert a.tokens == b.tokens
-    for name in ("gram", "absolute", "fourth", "largest"):
+    for name in ("gram", "absolute", "fourth", "largest", "plain"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-12, atol=1e-12)
 
 
@@ -53,6 +53,7 @@ def test_statistics_by_definition() -> None:
     torch.testing.assert_close(found.gram, torch.einsum("ti,tj->ij", x, x) / 90, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.abs_mean, x.abs().mean(0))
     torch.testing.assert_close(found.abs_max, x.abs().amax(0))
+    torch.testing.assert_close(found.mean, x.mean(0))
     assert found.tokens == 90 and found.gram.dtype == torch.float64
 
 

@@ -15,6 +15,7 @@ from lowrank_core.models.surgery import share_copy
 from lowrank_core.study import build
 from lowrank_core.study.compress import open_workbench
 from lowrank_core.study.recipe import Recipe
+from lowrank_core.types import Unit
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +185,12 @@ def test_a_stopped_calibration_goes_on_where_it_was(tiny, tiny_file, store, load
 def test_a_damaged_statistic_alone_is_computed_again(tiny, tiny_file, store, loaded, counted) -> None:
     bench = bench_of(tiny, tiny_file, store, loaded)
     finish(bench.calibrate())
-    before = bench.statistics("1.down").gram
+    unit = Unit((next(s for s in bench.sites.values() if s.group == "1.down"),))
+    before = bench.statistics(unit)
     path = store.folder / "gram" / f"{bench.source.gram('1.down').digest}.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.warns(UserWarning, match="computed again"):
         finish(bench.calibrate())
     assert counted["collect"][1:] == [{"1.down"}] and counted["gradients"] == 1
-    assert torch.equal(bench.statistics("1.down").gram, before)
+    assert torch.equal(bench.statistics(unit).gram, before.gram)
+    assert before.mean.shape == (48,) and before.output_gram is None

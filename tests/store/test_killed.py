@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lowrank_core.methods import METHODS
 from lowrank_core.store import Artefact, Key, Store
 from lowrank_core.study.read import open_study
 from lowrank_core.study.recipe import Recipe
+from lowrank_core.types import Unit
 
 PROBE, WINDOWS, WINDOW = 8, 24, 32
 KEEPS = (0.2, 0.5, 0.8)
@@ -67,7 +69,7 @@ def results(tiny, tiny_file, cache) -> dict:
     study = open_study(
         Recipe(model=str(tiny), text=str(tiny_file), windows=WINDOWS, window=WINDOW, probe_windows=PROBE), Store(cache)
     )
-    found = {s.path: study.points(s.path, "asvd-i") for s in study.body.sites}
+    found = {s.path: study.points(Unit((s,), "asvd-i", METHODS["asvd-i"].settle())) for s in study.body.sites}
     for group in study.body.group_keys:
         found[group] = [
             study.store.read(key).checksum() for key in (study.source.gram(group), study.source.channels(group))

@@ -172,8 +172,9 @@ KEYS = {
     "gram": lambda s: s.gram("0.qkv"),
     "gradient": lambda s: s.gradient(),
     "spectrum": lambda s: s.spectrum("p", "svd", {}),
-    "points": lambda s: s.points("p", "svd", {}, 32),
-    "evaluation": lambda s: s.evaluation("svd", {}, {"p": 3}, "test", 64, 64),
+    "points": lambda s: s.points("p", "svd", {}, 32, "factored"),
+    "fisher": lambda s: s.fisher("p"),
+    "evaluation": lambda s: s.evaluation({"method": "svd", "ranks": {"p": 3}}, "test", 64, 64),
 }
 
 
@@ -200,21 +201,22 @@ def test_results_are_named_by_what_decided_them_beside_the_source() -> None:
         s.spectrum("p", "asvd-0", {"alpha": 0.6}),
     ]
     points = [
-        s.points("p", "svd", {}, 32),
-        s.points("q", "svd", {}, 32),
-        s.points("p", "svd", {}, 16),
-        s.points("p", "asvd-0", {"alpha": 0.5}, 32),
-        s.points("p", "asvd-0", {"alpha": 0.6}, 32),
+        s.points("p", "svd", {}, 32, "factored"),
+        s.points("q", "svd", {}, 32, "factored"),
+        s.points("p", "svd", {}, 16, "factored"),
+        s.points("p", "asvd-0", {"alpha": 0.5}, 32, "factored"),
+        s.points("p", "asvd-0", {"alpha": 0.6}, 32, "factored"),
+        s.points("p", "svd", {}, 32, "pivoted"),
     ]
     evaluations = [
-        s.evaluation(None, {}, {}, "t", 64, 64),
-        s.evaluation("svd", {}, {"p": 3}, "t", 64, 64),
-        s.evaluation("svd", {}, {"p": 4}, "t", 64, 64),
-        s.evaluation("svd", {}, {"p": None}, "t", 64, 64),
-        s.evaluation("svd", {}, {"p": 3}, "u", 64, 64),
-        s.evaluation("svd", {}, {"p": 3}, "t", 32, 64),
-        s.evaluation("svd", {}, {"p": 3}, "t", 64, 32),
-        s.evaluation("asvd-i", {}, {"p": 3}, "t", 64, 64),
+        s.dense_evaluation("t", 64, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": 3}}, "t", 64, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": 4}}, "t", 64, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": None}}, "t", 64, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": 3}}, "u", 64, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": 3}}, "t", 32, 64),
+        s.evaluation({"method": "svd", "ranks": {"p": 3}}, "t", 64, 32),
+        s.evaluation({"method": "asvd-i", "ranks": {"p": 3}}, "t", 64, 64),
     ]
     for keys in (spectra, points, evaluations):
         assert len({k.digest for k in keys}) == len(keys)
@@ -222,7 +224,7 @@ def test_results_are_named_by_what_decided_them_beside_the_source() -> None:
 
 def test_the_dense_loss_does_not_depend_on_the_calibration() -> None:
     other = dataclasses.replace(SOURCE, text="x", windows=1, seed=1)
-    assert SOURCE.evaluation(None, {}, {}, "t", 64, 64).digest == other.evaluation(None, {}, {}, "t", 64, 64).digest
+    assert SOURCE.dense_evaluation("t", 64, 64).digest == other.dense_evaluation("t", 64, 64).digest
 
 
 # --- looking after it ------------------------------------------------------------------------------------------

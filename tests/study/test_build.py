@@ -1,38 +1,64 @@
 """What a workbench computes and stores: spectra, points and evaluations, each once, each what it says."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.calibration.windows import cut_windows
 from lowrank_core.evaluation.sensitivity import Probe
+from lowrank_core.errors import NonFinite
 from lowrank_core.jobs import finish
-from lowrank_core.methods import METHODS
+from lowrank_core.methods import METHODS, Factorization
+from lowrank_core.store import Store
 from lowrank_core.study import artefacts, build, compress
-from lowrank_core.types import Plan
+from lowrank_core.study.recipe import Recipe
+from lowrank_core.study.shelf import Shelf, size
+from lowrank_core.study.units import units_of
+from lowrank_core.types import Plan, Unit, rank_at
 
 
+def units(bench, method: str = "asvd-i", **parameters) -> tuple[Unit, ...]:
+    return units_of(bench.loaded.anatomy.sites, Recipe(method=method, parameters=parameters))
+
+
+@pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_spectra_price_what_the_cut_costs(bench, method: str) -> None:
-    parameters = METHODS[method].settle()
+def test_spectra_price_what_the_cut_costs(bench, method: str, centre: bool) -> None:
+    """Every rank's error is that of the factors cut there, on the gram, or with centring on the covariance."""
+    if centre and "centre" not in METHODS[method].settle():
+        return
+    made = units(bench, method, **({"centre": "yes"} if centre else {}))
     gradient = bench.store.read(bench.source.gradient()).arrays
-    for path, spectrum in finish(bench.spectra(method, parameters)).items():
-        w, gram = bench.weight(path), bench.statistics(bench.sites[path].group).gram
-        assert spectrum.path == path and spectrum.method == method
-        assert spectrum.energy == pytest.approx(float(torch.trace(w @ gram @ w.T)), rel=1e-9)
-        assert spectrum.loss_scale == pytest.approx(float(gradient[path].mean()) / 2)
-        assert spectrum.ranks[0] == 0 and spectrum.ranks[-1] == bench.sites[path].max_rank
+    spectra = finish(bench.spectra(made))
+    assert list(spectra) == [u.path for u in made]
+    for unit in made:
+        spectrum, w, statistics = spectra[unit.path], bench.unit_weight(unit), bench.statistics(unit)
+        moment = statistics.gram - torch.outer(statistics.mean, statistics.mean) if centre else statistics.gram
+        assert spectrum.path == unit.path and spectrum.method == method
+        assert spectrum.energy == pytest.approx(float(torch.trace(w @ moment @ w.T)), rel=1e-9)
+        squares = np.concatenate([gradient[s.path] for s in unit.sites])
+        assert spectrum.loss_scale == pytest.approx(float(squares.mean()) / 2)
+        assert spectrum.stable_rank == pytest.approx(float(w.square().sum() / torch.linalg.svdvals(w)[0] ** 2))
+        assert spectrum.ranks[0] == 0 and spectrum.ranks[-1] == unit.max_rank
+        fresh = METHODS[method].factorize(w, statistics, unit.settings)
         for rank, error in zip(spectrum.ranks[::3], spectrum.output_error[::3], strict=True):
-            cut = METHODS[method].factorize(w, bench.statistics(bench.sites[path].group), parameters).cut(int(rank))
+            cut = fresh.cut(int(rank))
             rest = w - cut.left @ cut.right
-            assert float(error) == pytest.approx(float(torch.trace(rest @ gram @ rest.T)), abs=1e-6 * spectrum.energy)
+            assert float(error) == pytest.approx(float(torch.trace(rest @ moment @ rest.T)), abs=1e-6 * spectrum.energy)
+        if fresh.loss is not None:
+            np.testing.assert_allclose(spectrum.loss, fresh.loss.numpy(), rtol=1e-5, atol=1e-9 * float(fresh.loss[0]))
 
 
-def test_a_measured_point_is_the_compressed_model(bench, recipe_of) -> None:
-    """A site at a rank, by the table and by a plan: the same loss on the probe windows."""
-    site = bench.loaded.anatomy.sites[8]
-    (point,) = finish(bench.measure("svd", {}, [(site.path, 0.3)]))
-    model = compress.compress(bench, recipe_of(method="svd"), Plan({site.path: point.rank}))
+@pytest.mark.parametrize("method", ["svd", "two-sided", "joint", "nsvd-i"])
+def test_a_measured_point_is_the_compressed_model(bench, recipe_of, method: str) -> None:
+    """A unit at a rank, by the table and by a plan: the same loss on the probe windows."""
+    unit = units(bench, method)[3]
+    (point,) = finish(bench.measure([(unit, 0.3)]))
+    assert (point.path, point.keep, point.rank) == (unit.path, 0.3, rank_at(unit, 0.3))
+    model = compress.compress(bench, recipe_of(method=method), Plan({unit.path: point.rank}))
     probe_windows = bench.windows[:4]
     setting = bench.study.setting(4)
     losses = [compress.perplexity(m, probe_windows, setting).nll for m in (model, bench.loaded.model)]
@@ -40,28 +66,99 @@ def test_a_measured_point_is_the_compressed_model(bench, recipe_of) -> None:
 
 
 def test_points_are_measured_once_and_in_the_order_asked(bench, monkeypatch) -> None:
-    calls = []
+    calls, measure = [], Probe.measure
     monkeypatch.setattr(
-        build,
-        "Probe",
-        type(
-            "Counted",
-            (Probe,),
-            {
-                "measure": lambda self, site, keep, *rest: (
-                    calls.append((site.path, keep)) or Probe.measure(self, site, keep, *rest)
-                )
-            },
-        ),
+        Probe, "measure", lambda self, unit, keep, *rest: calls.append((unit.path, keep)) or measure(self, unit, keep, *rest)
     )
-    paths = list(bench.sites)
-    wanted = [(paths[3], 0.35), (paths[0], 0.35), (paths[3], 0.15)]
-    found = finish(bench.measure("asvd-0", {"alpha": 0.25}, wanted))
-    assert [(p.path, p.keep) for p in found] == calls == wanted
-    assert finish(bench.measure("asvd-0", {"alpha": 0.25}, wanted[::-1])) == found[::-1] and calls == wanted
-    finish(bench.measure("asvd-0", {"alpha": 0.75}, wanted[:1]))
+    made = units(bench, "asvd-0", alpha=0.25)
+    wanted = [(made[3], 0.35), (made[0], 0.35), (made[3], 0.15)]
+    found = finish(bench.measure(wanted))
+    assert [(p.path, p.keep) for p in found] == calls == [(u.path, k) for u, k in wanted]
+    assert finish(bench.measure(wanted[::-1])) == found[::-1] and len(calls) == 3
+    finish(bench.measure([(units(bench, "asvd-0", alpha=0.75)[3], 0.35)]))
     assert len(calls) == 4  # another parameter is another measurement
-    assert set(bench.study.points(paths[3], "asvd-0", {"alpha": 0.25})) == {0.15, 0.35}
+    finish(bench.measure([(replace(made[3], storage="pivoted"), 0.35)]))
+    assert len(calls) == 5  # and so is another storage: the keep means another rank
+    assert set(bench.study.points(made[3])) == {0.15, 0.35}
+
+
+def test_statistics_come_with_the_gradient_moments_where_a_method_reads_them(bench) -> None:
+    finish(bench.collect_fisher())
+    site = units(bench, "two-sided")[2]
+    found = bench.statistics(site)
+    assert found.output_gram.shape == (site.d_out, site.d_out) and found.row_fisher.shape == (site.d_out,)
+    assert found.column_fisher.shape == found.mean.shape == (site.d_in,)
+    assert bench.statistics(units(bench)[2]).output_gram is None
+    joint = units(bench, "joint")
+    assert [u.path for u in joint[:4]] == ["0.qkv", "0.o", "0.gate_up", "0.down"] or len(joint) == 12
+    assert bench.unit_weight(joint[0]).shape == (sum(s.d_out for s in joint[0].sites), 32)
+
+
+def test_centring_adds_a_bias_that_makes_good_the_mean(bench) -> None:
+    """Over the calibration windows, the mean of the compressed outputs is that of the dense ones."""
+    unit = units(bench, "asvd-i", centre="yes")[6]
+    assert unit.biased and not units(bench)[6].biased
+    (module,) = build.unit_modules(bench, unit, 3).values()
+    mean = bench.statistics(unit).mean
+    torch.testing.assert_close(module(mean.float()), (bench.unit_weight(unit) @ mean).float(), rtol=1e-4, atol=1e-4)
+
+
+# --- factors are kept within a number of bytes ------------------------------------------------------------------
+
+
+def small(rank: int = 2, second=None) -> Factorization:
+    return Factorization(torch.ones(4, rank), torch.ones(rank, 6), torch.ones(rank), torch.ones(rank + 1), second)
+
+
+def test_the_shelf_keeps_what_was_used_last() -> None:
+    shelf = Shelf(170)  # two of 80 bytes
+    first, second, third = small(), small(), small()
+    shelf.put(("a",), first)
+    shelf.put(("b",), second)
+    assert shelf.get(("a",)) is first and shelf.held == 160
+    shelf.put(("c",), third)
+    assert shelf.get(("b",)) is None and shelf.get(("a",)) is first and shelf.get(("c",)) is third and shelf.held == 160
+    shelf.put(("c",), second)
+    assert shelf.get(("c",)) is second and shelf.held == 160
+    shelf.put(("d",), small(100))  # more than there is room for: the last one stays, alone
+    assert shelf.get(("d",)) is not None and shelf.get(("a",)) is None and shelf.held == 4000
+
+
+def test_the_weight_of_a_second_stage_counts() -> None:
+    assert size(small()) == 80 and size(small(second=lambda rank: None)) == 80 + 4 * 6 * 4
+
+
+@pytest.mark.parametrize("method", ["asvd-i", "joint", "nsvd-i"])
+def test_a_shelf_that_is_too_small_changes_nothing_but_time(bench, recipe_of, monkeypatch, method: str) -> None:
+    recipe = recipe_of(method=method)
+    plan = Plan({u.path: 4 for u in units(bench, method)})
+    ample = compress.compress(bench, recipe, plan)
+    bench._factorizations = Shelf(1)
+    for a, b in zip(ample.parameters(), compress.compress(bench, recipe, plan).parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_spectra_are_factorized_once_and_slices_are_there_afterwards(bench, recipe_of, monkeypatch, method: str) -> None:
+    """One factorization per unit; compressing right after needs none, but where a method has a second stage."""
+    store = Store(bench.store.folder.parent / f"fresh-{method}")
+    fresh = compress.open_workbench(recipe_of(), store, loaded=bench.loaded)
+    finish(fresh.calibrate())
+    calls, real = [], build.factorize_unit
+    monkeypatch.setattr(build, "factorize_unit", lambda unit, *rest: calls.append(unit.path) or real(unit, *rest))
+    made = units(fresh, method)
+    finish(fresh.spectra(made))
+    assert calls == [u.path for u in made]
+    for rank in (3, 5):
+        compress.compress(fresh, recipe_of(method=method), Plan({u.path: rank for u in made}))
+    assert len(calls) == len(made) * (1 if METHODS[method].sliceable else 2)
+
+
+def test_factors_beyond_the_models_dtype_are_refused_by_name(bench) -> None:
+    unit = units(bench, "svd")[0]
+    made = bench.factorization(unit)
+    with pytest.raises(NonFinite, match=unit.path):
+        bench._in_dtype(unit, replace(made, left=made.left.double() * 1e300))
 
 
 def test_evaluations_are_stored(bench, recipe_of, tiny_file, monkeypatch) -> None:

@@ -134,7 +134,7 @@ def test_evaluation_is_on_text_held_out_from_calibration(recipe_of, store, loade
     first = compress.evaluate(bench, text, windows=12)
     assert counted == [(12, 24, 0), (12, 24, 100_000)] and first.tokens == 12 * 23
     assert compress.evaluate(bench, text, windows=12) == first and len(counted) == 2
-    assert bench.study.evaluation(None, {}, {}, text, 12, 24) == first
+    assert bench.study.dense(text, 12) == first
     own = [store.read(bench.source.own_text(12, 24, held)).arrays["ids"] for held in (False, True)]
     assert not np.array_equal(*own)
 

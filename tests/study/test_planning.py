@@ -6,8 +6,9 @@ import pytest
 from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.errors import BadValue, BudgetNotFeasible
 from lowrank_core.settings import CANDIDATES
-from lowrank_core.study.planning import loss_curves, loss_table, make_plan, measuring_order, open_sites, predicted_nll
+from lowrank_core.study.planning import loss_curves, loss_table, make_plan, measuring_order, open_units, predicted_nll
 from lowrank_core.study.recipe import Recipe
+from lowrank_core.study.units import units_of
 from lowrank_core.types import Plan, Point, Site, Spectrum, cost, rank_at
 
 SHAPES = {
@@ -20,7 +21,7 @@ SHAPES = {
     "down": (32, 48),
 }
 SITES = tuple(Site(f"blocks.{b}.{r}", b, r, f"{b}.{r}", *shape) for b in range(3) for r, shape in SHAPES.items())
-TOTAL = sum(s.parameters for s in SITES)
+UNITS = units_of(SITES, Recipe())
 
 
 def spectra_of(sites=SITES, seed: int = 0) -> dict[str, Spectrum]:
@@ -48,14 +49,14 @@ def recipe(**values) -> Recipe:
 @pytest.mark.parametrize("allocator", ALLOCATORS)
 @pytest.mark.parametrize("ratio", [0.1, 0.4, 0.7])
 def test_the_budget_counts_over_all_sites(allocator: str, ratio: float) -> None:
-    plan = make_plan(SITES, recipe(ratio=ratio, allocator=allocator), SPECTRA, {})
+    plan = make_plan(UNITS, recipe(ratio=ratio, allocator=allocator), SPECTRA, {})
     assert set(plan.ranks) == {s.path for s in SITES} and ratio <= plan.ratio(SITES) + 1e-12 < ratio + 0.02
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS)
 def test_overrides_are_kept_and_the_rest_makes_up_for_them(allocator: str) -> None:
     overrides = {"blocks.0.q": 3, "blocks.1.down": None, "blocks.2.up": 32}
-    plan = make_plan(SITES, recipe(overrides=overrides, allocator=allocator), SPECTRA, {})
+    plan = make_plan(UNITS, recipe(overrides=overrides, allocator=allocator), SPECTRA, {})
     assert {p: plan.ranks[p] for p in overrides} == overrides
     assert 0.4 <= plan.ratio(SITES) + 1e-12 < 0.42
 
@@ -63,16 +64,16 @@ def test_overrides_are_kept_and_the_rest_makes_up_for_them(allocator: str) -> No
 @pytest.mark.parametrize("allocator", ALLOCATORS)
 def test_dense_roles_and_blocks_stay_dense(allocator: str) -> None:
     plan = make_plan(
-        SITES, recipe(ratio=0.25, dense_roles=("q", "k"), dense_blocks=(1,), allocator=allocator), SPECTRA, {}
+        UNITS, recipe(ratio=0.25, dense_roles=("q", "k"), dense_blocks=(1,), allocator=allocator), SPECTRA, {}
     )
     dense = [s for s in SITES if s.role in "qk" or s.block == 1]
     assert all(plan.ranks[s.path] is None for s in dense) and 0.25 <= plan.ratio(SITES) + 1e-12 < 0.27
-    both = make_plan(SITES, recipe(ratio=0.2, dense_roles=("q",), overrides={"blocks.0.q": 5}), SPECTRA, {})
+    both = make_plan(UNITS, recipe(ratio=0.2, dense_roles=("q",), overrides={"blocks.0.q": 5}), SPECTRA, {})
     assert both.ranks["blocks.0.q"] == 5 and both.ranks["blocks.1.q"] is None
 
 
-def test_open_sites() -> None:
-    found = open_sites(SITES, recipe(dense_roles=("q",), dense_blocks=(2,), overrides={"blocks.0.up": 4}))
+def test_open_units() -> None:
+    found = open_units(UNITS, recipe(dense_roles=("q",), dense_blocks=(2,), overrides={"blocks.0.up": 4}))
     assert [s.path for s in found] == [
         s.path for s in SITES if s.role != "q" and s.block != 2 and s.path != "blocks.0.up"
     ]
@@ -80,7 +81,7 @@ def test_open_sites() -> None:
 
 def test_overrides_that_are_enough_leave_the_rest_dense() -> None:
     overrides = {s.path: 1 for s in SITES if s.block < 2}
-    plan = make_plan(SITES, recipe(ratio=0.3, overrides=overrides), SPECTRA, {})
+    plan = make_plan(UNITS, recipe(ratio=0.3, overrides=overrides), SPECTRA, {})
     assert plan.ranks == {s.path: 1 if s.block < 2 else None for s in SITES}
 
 
@@ -89,18 +90,18 @@ def test_overrides_that_are_enough_leave_the_rest_dense() -> None:
 )
 def test_overrides_that_fit_nothing_are_refused(override) -> None:
     with pytest.raises(BadValue, match="override"):
-        make_plan(SITES, recipe(overrides=override), SPECTRA, {})
+        make_plan(UNITS, recipe(overrides=override), SPECTRA, {})
 
 
 def test_a_ratio_out_of_reach_is_refused() -> None:
     with pytest.raises(BadValue, match="out of reach"):
-        make_plan(SITES, recipe(ratio=0.8, dense_blocks=(0,)), SPECTRA, {})
+        make_plan(UNITS, recipe(ratio=0.8, dense_blocks=(0,)), SPECTRA, {})
     with pytest.raises(BadValue, match="no layer"):
-        make_plan(SITES, recipe(dense_blocks=(0, 1, 2)), SPECTRA, {})
+        make_plan(UNITS, recipe(dense_blocks=(0, 1, 2)), SPECTRA, {})
     with pytest.raises(BudgetNotFeasible):
-        make_plan(SITES, recipe(ratio=0.99), SPECTRA, {})
+        make_plan(UNITS, recipe(ratio=0.99), SPECTRA, {})
     with pytest.raises(BudgetNotFeasible):
-        make_plan(SITES, recipe(ratio=0.66, dense_blocks=(0,)), SPECTRA, {})
+        make_plan(UNITS, recipe(ratio=0.66, dense_blocks=(0,)), SPECTRA, {})
 
 
 def test_predicted_loss_is_a_sum_over_spectra() -> None:
@@ -149,7 +150,7 @@ def test_negative_points_never_turn_a_curve_over() -> None:
 def test_the_table_is_measured_where_it_is_measured() -> None:
     curves = loss_curves(SPECTRA, {})
     points = {"blocks.0.q": {0.5: point("blocks.0.q", 0.5, -0.25)}}
-    table = loss_table(SITES, curves, points)
+    table = loss_table(UNITS, curves, points)
     assert set(table) == {s.path for s in SITES} and all(tuple(row) == CANDIDATES for row in table.values())
     assert table["blocks.0.q"][0.5] == -0.25
     assert table["blocks.0.q"][0.4] == curves["blocks.0.q"][rank_at(SITES[0], 0.4)]
@@ -157,18 +158,18 @@ def test_the_table_is_measured_where_it_is_measured() -> None:
 
 def test_measuring_starts_near_the_keep_and_where_it_matters() -> None:
     for ratio in (0.3, 0.42, 0.77):
-        order = measuring_order(SITES, recipe(ratio=ratio, dense_roles=("q",)), SPECTRA)
+        order = measuring_order(UNITS, recipe(ratio=ratio, dense_roles=("q",)), SPECTRA)
         left = [s for s in SITES if s.role != "q"]
-        assert len(order) == len(set(order)) == len(left) * len(CANDIDATES) and {p for p, _ in order} == {
+        assert len(order) == len(set(order)) == len(left) * len(CANDIDATES) and {u.path for u, _ in order} == {
             s.path for s in left
         }
         distances = [abs(k - (1 - ratio)) for _, k in order]
         assert all(a <= b + 1e-5 for a, b in zip(distances, distances[1:], strict=False))
         first = order[: len(left)]
         assert {k for _, k in first} == {min(CANDIDATES, key=lambda k: round(abs(k - (1 - ratio)), 6))}
-        predicted = [float(SPECTRA[p].predicted(rank_at(next(s for s in SITES if s.path == p), k))) for p, k in first]
+        predicted = [float(SPECTRA[u.path].predicted(rank_at(u, k))) for u, k in first]
         assert predicted == sorted(predicted, reverse=True)
-    between = measuring_order(SITES, recipe(ratio=0.75), SPECTRA)[: 2 * len(SITES)]
+    between = measuring_order(UNITS, recipe(ratio=0.75), SPECTRA)[: 2 * len(SITES)]
     assert {k for _, k in between} == {0.2, 0.3}  # as near on either side
 
 

@@ -10,9 +10,9 @@ from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.jobs import finish
 from lowrank_core.methods import METHODS
 from lowrank_core.models.loading import load_model
-from lowrank_core.modules import FactoredLinear
 from lowrank_core.study import compress, steps
 from lowrank_core.study.planning import predicted_nll
+from lowrank_core.study.units import units_of
 from lowrank_core.types import Plan, Point
 
 IDS = torch.arange(48).view(2, 24) * 7 % 384
@@ -42,21 +42,23 @@ def test_every_method_with_every_allocator(recipe_of, shared_store, loaded, meth
         "plan",
         "compress",
     }
-    for s in sites:
-        module, rank = model.get_submodule(s.path), found.plan.ranks[s.path]
-        assert (module.rank if isinstance(module, FactoredLinear) else None) == rank
+    assert set(found.plan.ranks) == {u.path for u in found.units} and set(found.ranks) == {s.path for s in sites}
+    for path, rank in found.ranks.items():
+        assert getattr(model.get_submodule(path), "rank", None) == rank
     assert torch.isfinite(logits(model)).all() and not torch.equal(logits(model), dense)
     assert torch.equal(logits(loaded.model), dense)  # the dense model is as it was
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_compressed_model_is_the_dense_one_with_its_weights_replaced(bench, recipe_of, method: str) -> None:
-    recipe, ranks = recipe_of(method=method), {s.path: 6 + s.block for s in bench.loaded.anatomy.sites}
-    merged = copy.deepcopy(bench.loaded.model)
-    for path, rank in ranks.items():
-        w, statistics = bench.weight(path), bench.statistics(bench.sites[path].group)
-        cut = METHODS[method].factorize(w, statistics, METHODS[method].settle()).cut(rank)
-        merged.get_submodule(path).weight.data = (cut.left @ cut.right).float()
+    recipe, units = recipe_of(method=method), units_of(bench.loaded.anatomy.sites, recipe_of(method=method))
+    merged, ranks = copy.deepcopy(bench.loaded.model), {u.path: 6 + u.block for u in units}
+    finish(bench.collect_fisher())
+    for unit in units:
+        cut = METHODS[method].factorize(bench.unit_weight(unit), bench.statistics(unit), unit.settings).cut(6 + unit.block)
+        parts = (cut.left @ cut.right).float().split([s.d_out for s in unit.sites])
+        for s, part in zip(unit.sites, parts, strict=True):
+            merged.get_submodule(s.path).weight.data = part
     torch.testing.assert_close(
         logits(compress.compress(bench, recipe, Plan(ranks))), logits(merged), rtol=1e-3, atol=1e-3
     )
@@ -65,21 +67,22 @@ def test_a_compressed_model_is_the_dense_one_with_its_weights_replaced(bench, re
 @pytest.mark.parametrize("method", METHODS)
 def test_applying_another_plan_equals_compressing_anew(bench, recipe_of, method: str) -> None:
     recipe = recipe_of(method=method)
+    units = units_of(bench.loaded.anatomy.sites, recipe)
     plans = [
-        Plan({s.path: rank(i) for i, s in enumerate(bench.loaded.anatomy.sites)})
+        Plan({u.path: rank(i) for i, u in enumerate(units)})
         for rank in (lambda i: 8, lambda i: None if i % 3 else 5, lambda i: 3 if i % 3 else None, lambda i: 1 + i % 16)
     ]
     model = compress.compress(bench, recipe, plans[0])
     for plan in (*plans[1:], plans[0]):
         compress.apply(bench, recipe, plan, model)
         assert torch.equal(logits(model), logits(compress.compress(bench, recipe, plan)))
-    compress.apply(bench, recipe, Plan({s.path: None for s in bench.loaded.anatomy.sites}), model)
+    compress.apply(bench, recipe, Plan({u.path: None for u in units}), model)
     assert torch.equal(logits(model), logits(bench.loaded.model))
 
 
 def test_full_rank_is_the_dense_model(bench, recipe_of) -> None:
-    plan = Plan({s.path: s.max_rank for s in bench.loaded.anatomy.sites})
     for method in METHODS:
+        plan = Plan({u.path: u.max_rank for u in units_of(bench.loaded.anatomy.sites, recipe_of(method=method))})
         torch.testing.assert_close(
             logits(compress.compress(bench, recipe_of(method=method), plan)),
             logits(bench.loaded.model),
