@@ -107,9 +107,9 @@ class Ladder:
         """Every multiple of the problem's step that is smaller than the weight (else rank 1, where that is)."""
         last = break_even(unit)
         ranks = list(range(problem.multiple, last + 1, problem.multiple)) or list(range(1, min(1, last) + 1))
-        curve = problem.curves[unit.path]
-        costs = [*(unit.cost(r) for r in ranks), unit.parameters]
-        return cls((*ranks, None), tuple(costs), (*(float(curve[r]) for r in ranks), 0.0), last)
+        at = np.array(ranks, dtype=int)
+        costs, losses = unit.cost(at).tolist(), np.asarray(problem.curves[unit.path], float)[at].tolist()
+        return cls((*ranks, None), (*costs, unit.parameters), (*losses, 0.0), last)
 
     def index(self, rank: int | None) -> int:
         """Where a rank stands: the largest choice at or below it."""

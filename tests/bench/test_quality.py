@@ -12,6 +12,7 @@ from lowrank_core.bench.tables import between_markers, markdown, mean_and_spread
 from lowrank_core.cli import main
 from lowrank_core.errors import BadValue
 from lowrank_core.methods import METHODS
+from lowrank_core.study.recipe import PRESETS
 from lowrank_core.types import Measurement, Setting
 
 
@@ -143,3 +144,33 @@ def test_the_command(tiny, tiny_file, tmp_path, capsys) -> None:
     assert "| svd | uniform | factored |" in (tmp_path / "b.md").read_text()
     assert main([str(w) for w in line]) == 0
     assert "ratio 0.3" in capsys.readouterr().out
+
+
+def test_storages_and_presets_have_rows_of_their_own(grid, loaded, store) -> None:
+    grid = replace(
+        grid,
+        methods=("two-sided", "joint"),
+        allocators=("waterfill",),
+        ratios=(0.4,),
+        storages=("factored", "pivoted"),
+        presets=tuple(PRESETS),
+    )
+    found = quality(grid, store, loaded=loaded)
+    labels = [(r.method, r.allocator, r.storage) for r in found.rows]
+    assert labels == grid.labels() and ("joint", "waterfill", "pivoted") not in labels
+    assert {label[0] for label in labels} >= {f"**{name}**" for name in PRESETS}
+    for row in found.rows:
+        assert row.kl >= 0 and 0 <= row.agreement <= 1 and 0.4 <= row.ratio_achieved < 0.45
+    by = dict(zip(labels, found.rows, strict=True))
+    pivoted, factored = (by["two-sided", "waterfill", s].kl for s in ("pivoted", "factored"))
+    assert pivoted < factored, "more rank for the same parameters"
+
+
+def test_the_plot_is_a_page_of_every_text(tmp_path) -> None:
+    from lowrank_core.cli.bench import draw
+
+    draw(tmp_path / "q.html", made_up())
+    page = (tmp_path / "q.html").read_text()
+    assert "svd · uniform · factored" in page and "perplexity 2.718" in page
+    with pytest.raises(BadValue, match="cannot be written"):
+        draw(tmp_path / "none" / "q.html", made_up())

@@ -113,3 +113,20 @@ def test_two_sessions_share_points_but_not_plans(house, tiny, tiny_file):
     assert a.ranks != b.ranks
     assert house.view(one).plan(house.view(one).points).ranks == a.ranks
     assert house.view(two).plan(house.view(two).points).ranks == b.ranks
+
+
+def test_storage_and_walk_reach_the_recipe():
+    choices = ("two-sided", "waterfill", 0.3, "demo", None, [], 0)
+    plain = recipe_of(squeeze.recipe_values("demo", *choices, "factored", False))
+    best = recipe_of(squeeze.recipe_values("demo", *choices, "pivoted", True))
+    assert plain.walk is None and plain.storage == "factored"
+    assert best.decisive() == recipe_of({**squeeze.BEST, "ratio": 0.3}).decisive()
+
+
+def test_pivoted_storage_keeps_more_rank(house):
+    ranks = {}
+    for storage in ("factored", "pivoted"):
+        recipe = Recipe(method="asvd-i", allocator="uniform", storage=storage, ratio=0.3)
+        squeeze_handlers.preview(house, recipe, storage, None)
+        ranks[storage] = house.visit(storage).plan.ranks
+    assert all(ranks["pivoted"][p] > r for p, r in ranks["factored"].items() if r is not None)
