@@ -67,7 +67,7 @@ def test_a_compressed_model_is_not_compressed_again(lowrank, tiny, tiny_file, sm
         ("compress MODEL --ratio 0.3 --method mystery", "no method 'mystery'"),
         ("compress MODEL --ratio 0.3 --allocator mystery", "no allocator 'mystery'"),
         ("compress MODEL --ratio 0.3 --storage mystery", "no storage 'mystery'"),
-        ("compress MODEL --recipe best", "no best recipe"),
+        ("compress MODEL --recipe best", "No ratio is given"),
         ("compress MODEL --recipe nowhere.yaml", "cannot be read"),
         ("compress MODEL --ratio 0.3 --calibrate demo --device abacus", "no device 'abacus'"),
         ("compress MODEL --ratio 0.3 --calibrate demo --dtype int3", "no dtype 'int3'"),
