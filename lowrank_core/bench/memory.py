@@ -32,7 +32,9 @@ class Peak:
     largest: int  # one unit's gram, weight and float64 factors: what no factorization does without
 
 
-def peak_of_spectra(model: str, text: str, method: str, windows: int, window: int | None, held: int | None = None) -> Peak:
+def peak_of_spectra(
+    model: str, text: str, method: str, windows: int, window: int | None, held: int | None = None
+) -> Peak:
     """The Peak of one method's spectra; `held`: most bytes of factors to keep, else what a workbench keeps.
 
     *Limits*: Linux, whose kernel keeps the mark; and what the allocator does not return counts.

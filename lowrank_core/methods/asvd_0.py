@@ -26,7 +26,7 @@ def magnitude_of(statistics, settings):
 
 
 def factorize(weight, statistics, settings) -> Factorization:
-    """SVD of W S with S = diag((mean |x|)^α), S undone on the right factor (ASVD, Eq. 8; the other scales: its code)."""
+    """SVD of W S with S = diag((mean |x|)^α), S undone on the right factor (ASVD, Eq. 8; other scales: its code)."""
     from ..linalg import balanced_svd, output_error_tail
 
     left, right, sigma, rows = balanced_svd(weight, magnitude_of(statistics, settings) ** settings["alpha"])

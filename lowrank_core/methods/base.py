@@ -63,8 +63,10 @@ class Parameter:
         except (TypeError, ValueError):
             number = float("nan")
         if not self.low <= number <= self.high or (self.names and number != int(number)):
-            hint = f"Give one of {', '.join(self.names)}." if self.names else (
-                f"Give a number from {self.low} to {self.high}."
+            hint = (
+                f"Give one of {', '.join(self.names)}."
+                if self.names
+                else (f"Give a number from {self.low} to {self.high}.")
             )
             raise BadValue(f"{self.name} is {value!r}.", hint)
         return number

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RIDGE = Parameter(
-    "ridge", 0.0, 0.0, 1e6, "share of the mean channel energy added to every channel: 0 trusts the text, much is plain SVD"
+    "ridge",
+    0.0,
+    0.0,
+    1e6,
+    "share of the mean channel energy added to every channel: 0 trusts the text, much is plain SVD",
 )
 CENTRE = Parameter.choice("centre", ("no", "yes"), "use the covariance, and put the error at the mean into the bias")
 

@@ -4,7 +4,6 @@ Every function is a job; stopped at any yield it keeps what it stored, and the n
 """
 
 from collections.abc import Iterable
-
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +28,7 @@ from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
+from .factoring import factorize_unit
 from .own_text import written
 from .read import Study
 from .shelf import Shelf
@@ -270,19 +270,6 @@ class Workbench:
 
 def _name(unit: Unit) -> tuple:
     return unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items()))
-
-
-def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
-    """The method's Factorization; NonFinite, naming the unit, for what is not finite going in or coming out."""
-    check_finite(weight, f"The weight of {unit.path}")
-    try:
-        made = METHODS[unit.method].factorize(weight, statistics, unit.settings)
-    except torch.linalg.LinAlgError as error:
-        raise NonFinite(f"{unit.path} could not be factored: {error}.", "Check its weights and the calibration text.") from error
-    for part in (made.left, made.right, made.sigma, made.output_error, made.loss):
-        if part is not None:
-            check_finite(part, f"The factorization of {unit.path}")
-    return made
 
 
 def unit_modules(bench: Workbench, unit: Unit, rank: int) -> dict[str, nn.Module]:

@@ -12,7 +12,6 @@ from ..errors import BadValue
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
 
-
 MULTIPLES = (1, 8, 16, 32, 64)
 STORAGES = {
     "factored": "two thin factors",

@@ -45,7 +45,9 @@ def test_balanced_factors_reproduce_the_weight_and_share_its_scale(shape) -> Non
     w = drawn(*shape)
     left, right, sigma, rows = balanced_svd(w, torch.linspace(0.5, 2, shape[1], dtype=torch.float64))
     torch.testing.assert_close(left @ right, w)
-    unscaled = scaled_svd(w, torch.linspace(0.5, 2, shape[1], dtype=torch.float64))[2] / torch.linspace(0.5, 2, shape[1])
+    unscaled = scaled_svd(w, torch.linspace(0.5, 2, shape[1], dtype=torch.float64))[2] / torch.linspace(
+        0.5, 2, shape[1]
+    )
     torch.testing.assert_close(rows.abs(), unscaled.abs(), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(left.norm(dim=0), right.norm(dim=1))
     left, right, sigma, _ = balanced_svd(w)

@@ -84,7 +84,9 @@ def _parameters(rng: random.Random, method) -> dict[str, float]:
     found = {}
     for p in method.parameters:
         if rng.random() < 0.5:
-            number = rng.choice((p.low, min(p.high, 2.0), rng.uniform(p.low, min(p.high, 2.0)), 10 ** rng.uniform(-6, 0)))
+            number = rng.choice(
+                (p.low, min(p.high, 2.0), rng.uniform(p.low, min(p.high, 2.0)), 10 ** rng.uniform(-6, 0))
+            )
             found[p.name] = float(rng.randint(0, int(p.high))) if p.names else number
     return found
 
@@ -95,7 +97,7 @@ def unit_of(case: Case, key: str) -> Unit:
 
 
 def outcome(case: Case, key: str) -> str:
-    """"right", "refused", or what is silently wrong."""
+    """ "right", "refused", or what is silently wrong."""
     try:
         made = factorize_unit(unit_of(case, key), case.weight, case.statistics)
     except LowRankError as error:

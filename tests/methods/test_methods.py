@@ -24,7 +24,9 @@ every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s
 both_dtypes = pytest.mark.parametrize("dtype", BOUND, ids=str)
 
 
-def drawn(shape: tuple[int, int], tokens: int = 200, seed: int = 0, dtype=torch.float64) -> tuple[torch.Tensor, Statistics]:
+def drawn(
+    shape: tuple[int, int], tokens: int = 200, seed: int = 0, dtype=torch.float64
+) -> tuple[torch.Tensor, Statistics]:
     """A weight, and statistics of correlated inputs and gradients of very different loudness, off centre."""
     g = torch.Generator().manual_seed(seed)
 
@@ -111,7 +113,11 @@ def test_factors_have_their_rank_and_shape(key: str, shape) -> None:
 @both_dtypes
 def test_output_error_is_the_error_of_every_cut(key: str, shape, dtype) -> None:
     w, statistics = drawn(shape, dtype=dtype)
-    given = [{}] + [{"ridge": r} for r in (0, 0.01, 3) if key in RIDGED] + [{"centre": "yes"} for _ in CENTRED[:1] if key in CENTRED]
+    given = (
+        [{}]
+        + [{"ridge": r} for r in (0, 0.01, 3) if key in RIDGED]
+        + [{"centre": "yes"} for _ in CENTRED[:1] if key in CENTRED]
+    )
     for parameters in given:
         made = factorization(key, w, statistics, **parameters)
         moment = covariance(statistics) if "centre" in parameters else statistics.gram
@@ -209,7 +215,9 @@ def test_asvd_0_does_not_depend_on_the_unit_of_the_inputs(quiet: int) -> None:
     w, statistics = drawn((12, 20))
     x = torch.randn(100, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * torch.arange(1, 21)
     x[:, :quiet] = 0
-    loud, faint = (factorization("asvd-0", w, random_cases.statistics_of(x * unit, x[:, :12])).cut(5) for unit in (1.0, 1e-4))
+    loud, faint = (
+        factorization("asvd-0", w, random_cases.statistics_of(x * unit, x[:, :12])).cut(5) for unit in (1.0, 1e-4)
+    )
     torch.testing.assert_close(loud.left @ loud.right, faint.left @ faint.right, rtol=1e-8, atol=1e-8)
 
 
@@ -249,12 +257,14 @@ def test_fwsvd_weighs_the_rows(shape) -> None:
 @both_dtypes
 def test_asvd_i_and_ii_are_one_optimum(shape, dtype) -> None:
     w, statistics = drawn(shape, dtype=dtype)
-    for given in ({}, {"ridge": 0.1}, {"centre": "yes"}, {"ridge": 0.1, "centre": "yes"}):
-        first, second = (factorization(k, w, statistics, **given) for k in ("asvd-i", "asvd-ii"))
+    for parameters in ({}, {"ridge": 0.1}, {"centre": "yes"}, {"ridge": 0.1, "centre": "yes"}):
+        first, second = (factorization(k, w, statistics, **parameters) for k in ("asvd-i", "asvd-ii"))
         torch.testing.assert_close(first.sigma, second.sigma, rtol=0, atol=BOUND[dtype] * float(first.sigma[0]) * 10)
         if dtype == torch.float64:  # the subspaces themselves are only as sharp as the gaps between values
             for rank in range(min(shape) + 1):
-                torch.testing.assert_close(product(first, rank), product(second, rank), rtol=0, atol=1e-8 * float(w.norm()))
+                torch.testing.assert_close(
+                    product(first, rank), product(second, rank), rtol=0, atol=1e-8 * float(w.norm())
+                )
 
 
 @every_shape
@@ -319,7 +329,9 @@ def test_a_ridge_gives_the_optimum_of_the_ridged_error(key: str, shape, ridge: f
 def test_centring_prices_the_covariance_and_leaves_the_mean_to_the_bias(key: str, shape) -> None:
     """E‖Wx − (Ŵx + (W − Ŵ)μ)‖² is the error against the covariance: below the uncentred one at the same rank."""
     g = torch.Generator().manual_seed(5)
-    x = torch.randn(100, shape[1], dtype=torch.float64, generator=g) + 3 * torch.randn(shape[1], dtype=torch.float64, generator=g)
+    x = torch.randn(100, shape[1], dtype=torch.float64, generator=g) + 3 * torch.randn(
+        shape[1], dtype=torch.float64, generator=g
+    )
     y = torch.randn(100, shape[0], dtype=torch.float64, generator=g)
     w, statistics = drawn(shape)[0], random_cases.statistics_of(x, y)
     made = factorization(key, w, statistics, centre="yes")
@@ -329,7 +341,9 @@ def test_centring_prices_the_covariance_and_leaves_the_mean_to_the_bias(key: str
         rest = w - product(made, rank)
         change = x @ rest.T - rest @ made.mean
         true = float(change.square().sum(1).mean())
-        assert true == pytest.approx(output_error(w, made, rank, covariance(statistics)), abs=1e-9 * energy(w, statistics.gram))
+        assert true == pytest.approx(
+            output_error(w, made, rank, covariance(statistics)), abs=1e-9 * energy(w, statistics.gram)
+        )
         if METHODS[key].sliceable:
             assert true == pytest.approx(float(made.output_error[rank]), abs=1e-9 * energy(w, statistics.gram))
         if key in ("asvd-i", "asvd-ii"):
@@ -406,7 +420,9 @@ def test_two_sided_is_the_optimum_of_the_second_order_loss(shape) -> None:
         assert all(float(made.loss[rank]) <= second_order(w, o, rank, statistics) + 1e-8 * total for o in others)
     small = factorization("two-sided", w, statistics, ridge=1e-6)
     for rank in range(min(shape)):
-        assert float(small.loss[rank]) == pytest.approx(second_order(w, small, rank, statistics), rel=0.02, abs=1e-6 * total)
+        assert float(small.loss[rank]) == pytest.approx(
+            second_order(w, small, rank, statistics), rel=0.02, abs=1e-6 * total
+        )
 
 
 @every_shape
@@ -424,9 +440,9 @@ def test_two_sided_with_indifferent_outputs_is_asvd_i(shape) -> None:
 @every_shape
 def test_joint_of_one_matrix_is_its_row(shape) -> None:
     w, statistics = drawn(shape)
-    for given, key in (({}, "asvd-i"), ({"ridge": 0.2}, "asvd-i"), ({"whiten": "no"}, "svd")):
-        made = factorization("joint", w, statistics, **given)
-        outer = factorization(key, w, statistics, **({"ridge": 0.2} if "ridge" in given else {}))
+    for asked, key in (({}, "asvd-i"), ({"ridge": 0.2}, "asvd-i"), ({"whiten": "no"}, "svd")):
+        made = factorization("joint", w, statistics, **asked)
+        outer = factorization(key, w, statistics, **({"ridge": 0.2} if "ridge" in asked else {}))
         assert torch.equal(made.left, outer.left) and torch.equal(made.right, outer.right)
 
 

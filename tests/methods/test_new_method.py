@@ -1,4 +1,4 @@
-"""A method is one file and one line: the README's own example, added to a copy of the library, is offered everywhere."""
+"""A method is one file and one line: the README's example, added to a copy of the library, is offered everywhere."""
 
 import json
 import os
@@ -24,7 +24,8 @@ from lowrank_core.study.recipe import Recipe
 
 torch.set_num_threads(1)
 model, text = sys.argv[1:]
-recipe = Recipe(model=model, text=text, windows=6, window=24, method="channel-norms", parameters={"power": 0.5}, ratio=0.4)
+recipe = Recipe(model=model, text=text, windows=6, window=24, ratio=0.4)
+recipe = recipe.model_copy(update={"method": "channel-norms", "parameters": {"power": 0.5}})
 compressed = run(recipe, device="cpu")
 help_said = io.StringIO()
 with contextlib.redirect_stdout(help_said):
@@ -52,7 +53,9 @@ print(json.dumps({
 
 def example() -> str:
     """The README's method, from its fenced block."""
-    (code,) = [b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S) if "METHOD =" in b]
+    (code,) = [
+        b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S) if "METHOD =" in b
+    ]
     return code
 
 
@@ -78,13 +81,19 @@ def test_the_example_is_about_thirty_lines() -> None:
 def test_the_example_is_offered_everywhere_and_compresses_a_model(copy, tiny, tiny_file) -> None:
     environment = {**os.environ, "PYTHONPATH": str(copy), "COLUMNS": "200"}
     done = subprocess.run(
-        [sys.executable, "-c", ASKED, str(tiny), str(tiny_file)], cwd=copy, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", ASKED, str(tiny), str(tiny_file)],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["where"].startswith(str(copy))
     assert said["methods"] == said["completion"] == said["menu"] == said["grid"] and KEY in said["methods"]
-    assert said["help"][0] == 0 and f"{KEY}: Scales each input channel by the norm" in re.sub(r"[│\s]+", " ", said["help"][1])
+    assert said["help"][0] == 0 and f"{KEY}: Scales each input channel by the norm" in re.sub(
+        r"[│\s]+", " ", said["help"][1]
+    )
     assert 0.4 <= said["ratio"] + 1e-12 < 0.42 and said["predicted"] > 0 and any(said["ranks"])
 
 

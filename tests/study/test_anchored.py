@@ -112,7 +112,7 @@ def test_a_walk_closed_midway_leaves_the_dense_model_alone(bench, recipe_of) -> 
     before, recipe = logits(bench.loaded.model), recipe_of(method="two-sided", walk=Walk())
     finish(bench.collect_fisher())
     model = share_copy(bench.loaded.model)
-    modules = {n: m for n, m in bench.loaded.model.named_modules()}
+    modules = dict(bench.loaded.model.named_modules())
     job = anchored.walk(bench, recipe, plan_of(bench, recipe, 3), model)
     for progress in job:
         if progress.item == "block 0":
@@ -133,7 +133,9 @@ def test_progress_counts_up_to_its_end(bench, recipe_of) -> None:
     assert all(a.done <= b.done for a, b in zip(steps, steps[1:], strict=False))
 
 
-def test_a_recipe_runs_with_a_walk_and_is_measured_under_its_own_name(recipe_of, shared_store, loaded, tiny_file) -> None:
+def test_a_recipe_runs_with_a_walk_and_is_measured_under_its_own_name(
+    recipe_of, shared_store, loaded, tiny_file
+) -> None:
     recipe = recipe_of(method="two-sided", walk=Walk(beta=0.5))
     plain = recipe_of(method="two-sided")
     walked, straight = (compress.run(r, shared_store, loaded=loaded) for r in (recipe, plain))
@@ -142,7 +144,12 @@ def test_a_recipe_runs_with_a_walk_and_is_measured_under_its_own_name(recipe_of,
     bench, text = compress.open_workbench(recipe, shared_store, loaded=loaded), read_text(tiny_file)
     keys = {
         bench.study.evaluation_key(r, walked.plan, text, 5).digest
-        for r in (recipe, plain, recipe_of(method="two-sided", walk=Walk(beta=0.6)), recipe_of(method="two-sided", walk=Walk(carry=0)))
+        for r in (
+            recipe,
+            plain,
+            recipe_of(method="two-sided", walk=Walk(beta=0.6)),
+            recipe_of(method="two-sided", walk=Walk(carry=0)),
+        )
     }
     assert len(keys) == 4
     found = compress.evaluate(bench, text, walked.loaded.model, recipe, walked.plan, windows=5)

@@ -8,8 +8,8 @@ import torch
 
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.calibration.windows import cut_windows
-from lowrank_core.evaluation.sensitivity import Probe
 from lowrank_core.errors import NonFinite
+from lowrank_core.evaluation.sensitivity import Probe
 from lowrank_core.jobs import finish
 from lowrank_core.methods import METHODS, Factorization
 from lowrank_core.store import Store
@@ -68,7 +68,9 @@ def test_a_measured_point_is_the_compressed_model(bench, recipe_of, method: str)
 def test_points_are_measured_once_and_in_the_order_asked(bench, monkeypatch) -> None:
     calls, measure = [], Probe.measure
     monkeypatch.setattr(
-        Probe, "measure", lambda self, unit, keep, *rest: calls.append((unit.path, keep)) or measure(self, unit, keep, *rest)
+        Probe,
+        "measure",
+        lambda self, unit, keep, *rest: calls.append((unit.path, keep)) or measure(self, unit, keep, *rest),
     )
     made = units(bench, "asvd-0", alpha=0.25)
     wanted = [(made[3], 0.35), (made[0], 0.35), (made[3], 0.15)]
@@ -139,7 +141,9 @@ def test_a_shelf_that_is_too_small_changes_nothing_but_time(bench, recipe_of, mo
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_spectra_are_factorized_once_and_slices_are_there_afterwards(bench, recipe_of, monkeypatch, method: str) -> None:
+def test_spectra_are_factorized_once_and_slices_are_there_afterwards(
+    bench, recipe_of, monkeypatch, method: str
+) -> None:
     """One factorization per unit; compressing right after needs none, but where a method has a second stage."""
     store = Store(bench.store.folder.parent / f"fresh-{method}")
     fresh = compress.open_workbench(recipe_of(), store, loaded=bench.loaded)

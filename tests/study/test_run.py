@@ -55,7 +55,11 @@ def test_a_compressed_model_is_the_dense_one_with_its_weights_replaced(bench, re
     merged, ranks = copy.deepcopy(bench.loaded.model), {u.path: 6 + u.block for u in units}
     finish(bench.collect_fisher())
     for unit in units:
-        cut = METHODS[method].factorize(bench.unit_weight(unit), bench.statistics(unit), unit.settings).cut(6 + unit.block)
+        cut = (
+            METHODS[method]
+            .factorize(bench.unit_weight(unit), bench.statistics(unit), unit.settings)
+            .cut(6 + unit.block)
+        )
         parts = (cut.left @ cut.right).float().split([s.d_out for s in unit.sites])
         for s, part in zip(unit.sites, parts, strict=True):
             merged.get_submodule(s.path).weight.data = part
