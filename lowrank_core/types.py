@@ -86,7 +86,7 @@ class Unit:
         return min(self.d_out, self.d_in)
 
     def cost(self, rank: int) -> int:
-        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and m bits, whose bytes count as one each; an added bias."""
+        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and m bits, each byte as one; and an added bias."""
         plain = rank * (self.d_out + self.d_in)
         saved = rank * rank - -(-self.d_out // 8) if self.storage == "pivoted" else 0
         return plain - saved + (self.d_out if self.biased else 0)

@@ -7,9 +7,8 @@ from .strs import cut_through
 
 def allocate(problem: Problem) -> dict[str, int | None]:
     """STRS on the sensitivity −(‖W‖_F / σ₁) · keep^0.1, which needs the weights alone (ASVD's released code)."""
-    return cut_through(
-        problem, {u.path: {k: -(problem.stable_ranks[u.path] ** 0.5) * k**0.1 for k in CANDIDATES} for u in problem.sites}
-    )
+    table = {p: {k: -(rank**0.5) * k**0.1 for k in CANDIDATES} for p, rank in problem.stable_ranks.items()}
+    return cut_through(problem, table)
 
 
 ALLOCATOR = Allocator(

@@ -38,7 +38,8 @@ def quality(
     rows: list[Row] = []
     for i, recipes in enumerate(groups):
         bench = open_workbench(recipes[0], store, loaded=loaded)  # its factors go with it: one method's at a time
-        where = f"{label_of(recipes[0])[0]}, {recipes[0].storage}, {recipes[0].text}, seed {recipes[0].seed} ({i + 1} of {len(groups)})"
+        first = recipes[0]
+        where = f"{label_of(first)[0]}, {first.storage}, {first.text}, seed {first.seed} ({i + 1} of {len(groups)})"
         rows += yield from _under(where, _group(bench, recipes, texts, dense, grid.test_windows))
     return Quality(grid, loaded.dtype, loaded.device.type, dense, tuple(rows))
 

@@ -10,9 +10,9 @@ from ..allocation import ALLOCATORS
 from ..bench import tables
 from ..bench.grid import Grid
 from ..calibration.texts import TEXTS, read_text
+from ..errors import BadValue
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
-from ..errors import BadValue
 from ..study.recipe import PRESETS, Recipe, choose
 from .evaluate import record
 from .opening import dense_folder, quiet, say_text
@@ -96,7 +96,8 @@ Show = Annotated[
     str, typer.Option(metavar="VALUE", help=f"What the tables show: {', '.join(tables.VALUES)}; JSON has all.")
 ]
 Plot = Annotated[
-    Path, typer.Option(metavar="FILE.html", help="Write the rows as a plot, one page that works offline.", show_default=False)
+    Path,
+    typer.Option(metavar="FILE.html", help="Write the rows as a plot, one page that works offline.", show_default=False),
 ]
 TestWindows = Annotated[int, typer.Option(min=1, metavar="N", help="Windows read from each test text.")]
 Markdown = Annotated[
@@ -195,7 +196,8 @@ def draw(file: Path, found: "Quality") -> None:
 
     pages = [quality_plot(found.rows, text, m.perplexity) for text, m in found.dense.items()]
     try:
-        file.write_text("".join(p.to_html(full_html=i == 0, include_plotlyjs=i == 0) for i, p in enumerate(pages)), "utf-8")
+        html = [p.to_html(full_html=i == 0, include_plotlyjs=i == 0) for i, p in enumerate(pages)]
+        file.write_text("".join(html), "utf-8")
     except OSError as error:
         raise BadValue(f"The file {str(file)!r} cannot be written: {error}.", "Choose another file.") from error
     note(f"Written to {file}.")

@@ -49,7 +49,9 @@ def build(methods: list[str], store: Store, relay) -> None:
 
 
 def main(
-    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(MEASURED),
+    methods: Annotated[str, typer.Option(help="methods whose sensitivity is measured in full, by comma")] = ",".join(
+        MEASURED
+    ),
     work: Annotated[Path, typer.Option(help="the store it is measured into; a stopped run goes on from there")] = Path(
         "training/study"
     ),

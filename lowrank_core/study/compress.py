@@ -176,10 +176,7 @@ def evaluate(
     if model is None:
         model = (yield from compress.steps(bench, recipe, plan)) if plan else bench.loaded.model
     found = yield from perplexity.steps(model, ids, setting, bench.loaded.model if diverging and plan else None)
-    if plan:
-        key = study.evaluation_key(recipe, plan, text, windows)
-    else:
-        key = study.dense_key(text, windows)
+    key = study.evaluation_key(recipe, plan, text, windows) if plan else study.dense_key(text, windows)
     bench.store.write(key, artefacts.pack_measurement(found))
     return found
 

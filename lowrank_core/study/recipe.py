@@ -75,7 +75,8 @@ class Recipe(BaseModel):
             choose(METHODS, method, "method")
         choose(STORAGES, self.storage, "storage")
         if self.multiple not in MULTIPLES:
-            raise BadValue(f"Ranks in multiples of {self.multiple}?", f"Choose one of {', '.join(map(str, MULTIPLES))}.")
+            known = ", ".join(map(str, MULTIPLES))
+            raise BadValue(f"Ranks in multiples of {self.multiple} are not offered.", f"Choose one of {known}.")
         choose(ALLOCATORS, self.allocator, "allocator")
         check_ratio(self.ratio)
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
@@ -184,7 +185,8 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise BadValue(
-            f"The recipe {str(path)!r} cannot be read.", f"Give a YAML file as Copy recipe makes it, or one of {', '.join(PRESETS)}."
+            f"The recipe {str(path)!r} cannot be read.",
+            f"Give a YAML file as Copy recipe makes it, or one of {', '.join(PRESETS)}.",
         ) from None
     if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
         raise BadValue(

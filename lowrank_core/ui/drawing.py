@@ -68,7 +68,7 @@ _CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict(
 
 
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
-    """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; the recipe's dense sites dense."""
+    """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; dense sites dense."""
     dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
     others = (_under(view, method) for method in dict.fromkeys((*COMPARED, view.recipe.method)))
     views = {other.recipe.method: other for other in others if other.spectra}

@@ -267,7 +267,8 @@ def connect(
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk)
     triggers += [c.input for c in by_hand] + [page.resume.click]
     chosen = [page.method, page.allocator, page.storage, page.walk]
-    triggers.append(page.best.click(lambda: [*(BEST[k] for k in ("method", "allocator", "storage")), True], None, chosen, **quiet).then)
+    best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
+    triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
     for trigger in triggers:
         trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet

@@ -22,7 +22,6 @@ from .see_handlers import site_choices
 DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
 STOPPED = "Stopped. Everything measured so far is kept."
 
-from gradio.events import Dependency
 
 class Ratio(gr.Slider):
     """A slider that hands on what was typed, so that a value out of bounds gets our sentence and hint."""
@@ -31,7 +30,9 @@ class Ratio(gr.Slider):
 
     def preprocess(self, payload):
         return payload
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
     if TYPE_CHECKING:
         from gradio.components import Timer

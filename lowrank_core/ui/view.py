@@ -15,7 +15,6 @@ from ..study.recipe import Recipe
 from ..study.units import units_of
 from ..types import ChannelSummary, Plan, Spectrum, Unit
 
-
 KEPT_SPECTRA = 24
 _SPECTRA: OrderedDict[tuple, dict[str, Spectrum]] = OrderedDict()  # by what decided them
 

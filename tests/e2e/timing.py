@@ -70,7 +70,8 @@ def drags(page: Page, count: int) -> list[float]:
         page.evaluate("() => { window.stamps = {}; window.pressed = performance.now(); }")
         page.keyboard.press("ArrowRight" if i < count // 2 else "ArrowLeft")
         page.wait_for_function("() => window.stamps.curves && window.stamps.readout", timeout=20_000)
-        taken.append(page.evaluate("() => (Math.max(window.stamps.curves, window.stamps.readout) - window.pressed) / 1000"))
+        waited = "() => (Math.max(window.stamps.curves, window.stamps.readout) - window.pressed) / 1000"
+        taken.append(page.evaluate(waited))
         time.sleep(0.15)
     return taken
 
@@ -92,7 +93,8 @@ def first_point(page: Page, text: Path) -> tuple[float, float]:
 
 
 def show(name: str, seconds: list[float]) -> None:
-    print(f"{name}: median {1000 * statistics.median(seconds):.0f} ms, worst {1000 * max(seconds):.0f} ms of {len(seconds)}")
+    middle, worst = 1000 * statistics.median(seconds), 1000 * max(seconds)
+    print(f"{name}: median {middle:.0f} ms, worst {worst:.0f} ms of {len(seconds)}")
 
 
 def main() -> None:

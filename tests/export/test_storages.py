@@ -189,7 +189,8 @@ def test_anatomy_and_weights_see_every_kind(loaded) -> None:
 
 class TestDamage:
     @pytest.mark.parametrize("change", [
-        torch.zeros_like, lambda p: torch.full_like(p, 255), lambda p: torch.cat([p[:1] ^ 1, p[1:]]), lambda p: p[:-1].clone(), lambda p: None,
+        torch.zeros_like, lambda p: torch.full_like(p, 255), lambda p: torch.cat([p[:1] ^ 1, p[1:]]),
+        lambda p: p[:-1].clone(), lambda p: None,
     ], ids=["none", "all", "one other", "too short", "missing"])
     def test_pivots(self, pivoted_folder, change) -> None:
         key = f"{Q}.pivots"
