@@ -15,6 +15,7 @@ class Family:
     groups: Mapping[str, str]  # role → name of its input group
     bos: bool = False  # whether every window needs a BOS token in front
     carries: tuple[str, ...] = ()  # roles whose output is added to the residual stream as it is
+    norm: str | None = None  # path of the last norm below the causal model, whose `weight` scales its channels
 
 
 LLAMA_ROLES = {
@@ -30,7 +31,7 @@ LLAMA_GROUPS = {"q": "qkv", "k": "qkv", "v": "qkv", "o": "o", "gate": "gate_up",
 
 FAMILIES: tuple[Family, ...] = (
     Family("LLaMA", ("llama", "mistral", "qwen2", "qwen3", "smollm3"), "model.layers", LLAMA_ROLES, LLAMA_GROUPS,
-           carries=("o", "down")),
+           carries=("o", "down"), norm="model.norm"),
 )
 
 
@@ -43,3 +44,9 @@ def carries(model_type: str) -> tuple[str, ...]:
     """The roles of a model type whose output is added to the residual stream as it is; none where it is unknown."""
     family = family_of(model_type)
     return family.carries if family else ()
+
+
+def last_norm(model_type: str) -> str | None:
+    """The path of a model type's last norm; None where it is unknown."""
+    family = family_of(model_type)
+    return family.norm if family else None

@@ -3,7 +3,8 @@
 Dense and compressed hidden states travel side by side; only one input group's moments are in memory at a time.
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from ..errors import NonFinite
 from ..jobs import Job, Progress
 from ..linalg import check_finite, square_root
 from ..models.blocks import BlockRunner
-from ..models.families import carries
+from ..models.families import carries, last_norm
 from ..models.surgery import modules_of, put, share_copy
 from ..settings import WALK_BATCH
 from ..types import Plan, Unit
@@ -56,23 +57,26 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
     the target W (β x + (1 − β) z) on inputs z is M = W P C⁻¹, P = E[(β x + (1 − β) z) zᵀ], C = E[z zᵀ], both with the
     same ridge. Where a site's output is added to the residual stream, the target also makes good a share of the
     stream's error: `carry` · (h − k). The factors are the truncated SVD of M in the metric of C and, where the
-    unit's method reads gradients, of the output-gradient moment G.
+    unit's method reads gradients, of the output-gradient moment G. In the end the gain of each channel of the last
+    norm is fitted, by least squares, to what the dense model gives there: what errors have made too loud is lowered.
     Raises NonFinite naming the unit. *Limits*: input-only units are cut in the metric of C alone.
     """
     units = units_of(bench.loaded.anatomy.sites, recipe)
     how = recipe.walk
     yield from bench.collect_fisher()
     anatomy, device = bench.loaded.anatomy, bench.loaded.device
-    for path in (s.path for s in anatomy.sites):
-        put(model, path, bench.loaded.model.get_submodule(path))
+    norm = last_norm(bench.loaded.model.config.model_type) if how.norm else None
+    blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
+    if not blocks:
+        return
     dense = Lane(share_copy(bench.loaded.model), anatomy.block_paths)
     compressed = Lane(model, anatomy.block_paths)
     batches = [b.to(device) for b in bench.windows.split(WALK_BATCH)]
     for lane in (dense, compressed):
         lane.hidden = [lane.runner.embed(ids) for ids in batches]
-    blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
     added = carries(bench.loaded.model.config.model_type)
-    groups = [_groups(units, index, plan) for index in range(blocks[-1] + 1 if blocks else 0)]
+    last = len(anatomy.block_paths) if norm else blocks[-1] + 1
+    groups = [_groups(units, index, plan) for index in range(last)]
     done, total = 0, len(batches) * sum(len(of) + 1 for of in groups)
     for index, of_block in enumerate(groups):
         for group in of_block:
@@ -92,6 +96,25 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
                 lane.hidden[i] = lane.runner.step(index, lane.hidden[i], ids)
             done += 1
             yield Progress("walk", done, total, f"block {index}")
+    if norm:
+        put(model, norm, fitted(bench.loaded.model.get_submodule(norm), dense.hidden, compressed.hidden))
+
+
+@torch.no_grad()
+def fitted(norm: nn.Module, dense: Iterable[Tensor], compressed: Iterable[Tensor]) -> nn.Module:
+    """A copy of a norm whose gains bring what it makes of the compressed model's states closest to the dense ones.
+
+    dense and compressed: batches (B, T, d) of the states that enter it. A channel that is silent keeps its gain.
+    """
+    cross, own = 0.0, 0.0
+    for states, others in zip(dense, compressed, strict=True):
+        wanted, given = (norm(s).flatten(0, -2).double() for s in (states, others))
+        cross, own = cross + (wanted * given).sum(0), own + given.square().sum(0)
+    gain = torch.where(own > 0, cross / own, 1.0)
+    check_finite(gain, "The last norm's fit")
+    made = copy.deepcopy(norm)
+    made.weight = nn.Parameter((norm.weight.double() * gain).to(norm.weight.dtype), requires_grad=False)
+    return made
 
 
 def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
+from ..models.families import last_norm
 from ..models.loading import LoadedModel, load_model
 from ..models.surgery import put, share_copy
 from ..settings import EVALUATION_WINDOWS
@@ -134,6 +135,9 @@ def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
 def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
     """Bring a model made by `compress` to another plan: for sliceable methods, slices exchanged in milliseconds."""
     units = units_of(bench.loaded.anatomy.sites, recipe)
+    for path in (*(s.path for s in bench.loaded.anatomy.sites), last_norm(model.config.model_type)):
+        if path:
+            put(model, path, bench.loaded.model.get_submodule(path))
     if recipe.walk is not None:
         yield from walk(bench, recipe, plan, model)
         return
@@ -141,11 +145,7 @@ def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job
         yield from bench.collect_fisher()
     for i, unit in enumerate(units):
         rank = plan.ranks.get(unit.path)
-        if rank is None:
-            modules = {s.path: bench.loaded.model.get_submodule(s.path) for s in unit.sites}
-        else:
-            modules = unit_modules(bench, unit, rank)
-        for path, module in modules.items():
+        for path, module in (unit_modules(bench, unit, rank) if rank is not None else {}).items():
             put(model, path, module)
         yield Progress("compress", i + 1, len(units), unit.label)
 

@@ -28,6 +28,7 @@ class Walk(BaseModel):
     beta: float = Field(0.5, ge=0, le=1)  # how far the target is what the dense inputs give, else the compressed ones
     carry: float = Field(0.5, ge=0, le=1)  # share of the residual stream's error that o and down make good
     ridge: float = Field(1e-3, gt=0, le=1)
+    norm: bool = True  # whether the last norm's gains are fitted to the dense model's outputs in the end
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -35,13 +36,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "method": "two-sided",
         "allocator": "waterfill",
         "storage": "pivoted",
-        "walk": {"beta": 0.5, "carry": 0.4, "ridge": 1e-3},
+        "walk": {"beta": 0.5, "carry": 0.4, "ridge": 1e-3, "norm": True},
     },
-    "anchored": {  # the same without the residual stream's error, as published: what `best` has to beat
+    "anchored": {  # the same without the residual stream's error and the norm, as METHODS §4.4: what `best` has to beat
         "method": "two-sided",
         "allocator": "waterfill",
         "storage": "pivoted",
-        "walk": {"beta": 0.5, "carry": 0.0, "ridge": 1e-3},
+        "walk": {"beta": 0.5, "carry": 0.0, "ridge": 1e-3, "norm": False},
     },
 }
 
