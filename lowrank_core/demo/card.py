@@ -15,13 +15,13 @@ from ..calibration.texts import Text, text_of
 from ..calibration.windows import cut_windows
 from ..evaluation.perplexity import perplexity
 from ..generation.stream import Sampling, prompt_ids, stream
-from ..methods import METHODS
 from ..models.loading import LoadedModel, load_model
 from ..settings import DEMO_MODEL
 from ..study.compress import run
 from ..study.recipe import Recipe
 from ..types import Setting
 from .exam import fact_accuracy, questions
+from .study import MEASURED
 from .texts import as_chat
 from .world import conversation
 
@@ -63,7 +63,7 @@ def method_table(loaded: LoadedModel, texts: dict[str, Text]) -> tuple[str, dict
         "|---|---|---|" + "---|" * len(texts),
     ]
     for ratio in RATIOS:
-        for method in METHODS:
+        for method in MEASURED:
             known, found = [], {t: [] for t in texts}
             for seed in SEEDS:
                 compressed = run(Recipe(method=method, ratio=ratio, allocator="uniform", seed=seed), loaded=loaded)
@@ -90,6 +90,8 @@ def cliff(facts: dict) -> str:
             f"At ratio {hits[0]} plain SVD falls to {facts[hits[0], 'svd']:.0f} % of the facts while `asvd-i` still knows "
             f"{facts[hits[0], 'asvd-i']:.0f} %."
         )
+    if not below:
+        return "At none of these ratios does plain SVD fall below half of the facts."
     first = below[0]
     return (
         f"Plain SVD falls below half of the facts at ratio {first} ({facts[first, 'svd']:.0f} %), where `asvd-i` knows "

@@ -32,7 +32,7 @@ class Walk(BaseModel):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "best": {  # what the measurements in docs/best.md favour
+    "best": {  # what the measurements in assets/measurements.md favour
         "method": "two-sided",
         "allocator": "waterfill",
         "storage": "pivoted",
