@@ -1,4 +1,4 @@
-"""The second moment of the loss gradient at every site's output, and the Fisher information of its weights.
+"""What loss gradients say of a site: their second moment, the Fisher information of its weights, the price of a cut.
 
 Labels are sampled from the model itself (the true Fisher information), seeded.
 """
@@ -69,6 +69,33 @@ class OutputMoments:
         }
 
 
+class Prices:
+    """Running sums over tokens for one site's factors: what cutting at each rank costs, token by token."""
+
+    def __init__(self, left: Tensor, right: Tensor):
+        self.left, self.right = left, right  # (m, R), (R, n)
+        self.tokens = 0
+        self.products = torch.zeros(left.shape[1], left.shape[1], dtype=torch.float64, device=left.device)
+
+    def add(self, x: Tensor, g: Tensor, where: str) -> None:
+        """Add inputs x (B, T, n) and gradients g (B, T, m)."""
+        kind = self.left.dtype
+        parts = (g.flatten(0, -2).to(kind) @ self.left) * (x.flatten(0, -2).to(kind) @ self.right.T)
+        self.tokens += len(parts)
+        self.products += (parts.T @ parts).double()
+
+    def loss(self) -> Tensor:
+        """(R + 1,) ½ E[(gᵀ Δ x)²] at ranks 0 … R, Δ = left[:, r:] right[r:]: the loss to second order, in nats.
+
+        Unlike ½ tr(ΔᵀGΔC) it knows that loud tokens may have faint gradients.
+        """
+        own, with_later = self.products.diagonal(), self.products.triu(1).sum(1)
+        tail = torch.zeros(len(own) + 1, dtype=own.dtype, device=own.device)
+        tail[:-1] = (own + 2 * with_later).flip(0).cumsum(0).flip(0)
+        tail = tail.clamp_min(0) / (2 * max(self.tokens, 1))
+        return tail.flip(0).cummax(0).values.flip(0)  # a greater cut never counts as the cheaper one
+
+
 def collect_fisher(
     loaded: LoadedModel,
     windows: Tensor,
@@ -76,17 +103,30 @@ def collect_fisher(
     seed: int = 0,
     done: frozenset[str] = frozenset(),
 ) -> Job[None]:
-    """Hands every site's OutputMoments to `on_site`, except those whose path is `done`.
+    """Hands every site's OutputMoments to `on_site`, except those whose path is `done`; see `go_backward`."""
+    sites = [s for s in loaded.anatomy.sites if s.path not in done]
+    yield from go_backward(loaded, windows, sites, lambda s: OutputMoments.zeros(s, loaded.device), on_site, seed)
+
+
+def go_backward(
+    loaded: LoadedModel,
+    windows: Tensor,
+    sites: Iterable[Site],
+    start: Callable[[Site], OutputMoments | Prices],
+    on_site: Callable[[Site, OutputMoments | Prices], None],
+    seed: int = 0,
+) -> Job[None]:
+    """Starts sums for every site, adds every token's inputs and gradients to them, and hands them to `on_site`.
 
     windows (N, T): every position predicts a label sampled from the model's own distribution; gradients are of the
     summed token losses. Yields once per batch and sweep.
     """
-    sweeps = list(_sweeps(s for s in loaded.anatomy.sites if s.path not in done))
+    sweeps = list(_sweeps(sites))
     batches = windows.split(BATCH)
     for number, sites in enumerate(sweeps):
         model = share_copy(loaded.model)  # hooks of its own: the loaded model may serve a chat meanwhile
         generator = torch.Generator(loaded.device).manual_seed(seed)  # every sweep sees the same labels
-        moments = {s.path: OutputMoments.zeros(s, loaded.device) for s in sites}
+        moments = {s.path: start(s) for s in sites}
         with _watching(model, moments):
             for i, batch in enumerate(batches):
                 with torch.enable_grad():
@@ -116,7 +156,7 @@ def _sweeps(sites: Iterable[Site]) -> Iterator[list[Site]]:
 
 
 @contextmanager
-def _watching(model: nn.Module, moments: dict[str, OutputMoments]):
+def _watching(model: nn.Module, moments: dict[str, OutputMoments | Prices]):
     def watch(path: str):
         def hook(module, args, output: Tensor) -> Tensor:
             inputs = args[0].detach()

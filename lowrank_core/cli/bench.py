@@ -97,7 +97,7 @@ Show = Annotated[
 ]
 Plot = Annotated[
     Path,
-    typer.Option(metavar="FILE.html", help="Write the rows as a plot, one page that works offline.", show_default=False),
+    typer.Option(metavar="FILE.html", help="Write the rows as a plot: one page, offline.", show_default=False),
 ]
 TestWindows = Annotated[int, typer.Option(min=1, metavar="N", help="Windows read from each test text.")]
 Markdown = Annotated[

@@ -35,4 +35,5 @@ METHOD = Method(
     factorize=factorize,
     parameters=(RIDGE.starting_at(1e-3), CENTRE),
     gradients=lambda settings: True,
+    prices=True,
 )

@@ -29,9 +29,9 @@ def quality_plot(rows: Iterable[Result], text: str, dense_perplexity: float) -> 
     made, looks = figure(height=560), look(dict.fromkeys(label.split(" · ")[0] for label in lines))
     for label, ratios in lines.items():
         color, dash, symbol = looks[label.split(" · ")[0]]
-        found = sorted(
-            (1 - _mean([r.ratio_achieved for r in of]), _mean([r.nll_above_dense for r in of])) for of in ratios.values()
-        )
+        keeps = (1 - _mean([r.ratio_achieved for r in of]) for of in ratios.values())
+        losses = (_mean([r.nll_above_dense for r in of]) for of in ratios.values())
+        found = sorted(zip(keeps, losses, strict=True))
         made.add_scatter(
             x=[keep for keep, _ in found],
             y=[max(loss, 1e-4) for _, loss in found],

@@ -8,27 +8,26 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
-from ..calibration.fisher import OutputMoments, collect_fisher
+from ..calibration.fisher import OutputMoments, Prices, collect_fisher, go_backward
 from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
-from ..errors import ModelUnsupported, NonFinite
+from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress, finish
 from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..models.surgery import modules_of
 from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
-from .factoring import factorize_unit
+from .factoring import error_at, factorize_unit, unit_modules
 from .own_text import written
 from .read import Study
 from .shelf import Shelf
@@ -190,15 +189,17 @@ class Workbench:
     def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
         """Unit path → Spectrum, each stored when it is made; needs `calibrate`."""
         units = tuple(units)
-        if any(METHODS[u.method].gradients(u.settings) and self._spectrum_of(u) is None for u in units):
+        missing = [u for u in units if METHODS[u.method].gradients(u.settings) and self._spectrum_of(u) is None]
+        if missing:
             yield from self.collect_fisher()
+        prices = yield from self._prices(missing)
         gradient = self.store.read(self.source.gradient()).arrays
         found = {}
         for i, unit in enumerate(units):
             spectrum = self._spectrum_of(unit)
             if spectrum is None:
                 squares = np.concatenate([gradient[s.path] for s in unit.sites])
-                made = artefacts.pack_spectrum(self._spectrum(unit, 0.5 * float(squares.mean())))
+                made = artefacts.pack_spectrum(self._spectrum(unit, 0.5 * float(squares.mean()), prices.get(unit.path)))
                 key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
                 self.store.write(key, made)
                 spectrum = artefacts.unpack_spectrum(made)  # as it will be read: the next run decides alike
@@ -209,8 +210,31 @@ class Workbench:
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _spectrum(self, unit: Unit, scale: float) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
+    def _prices(self, units: list[Unit]) -> Job[dict[str, np.ndarray]]:
+        """Unit path → (R + 1,) what cutting costs token by token, of the methods that predict the loss themselves."""
+        priced = {u.path: u for u in units if METHODS[u.method].prices}
+        found: dict[str, np.ndarray] = {}
+        if not priced:
+            return found
+
+        def start(site: Site) -> Prices:
+            made = self.factorization(priced[site.path])
+            return Prices(made.left, made.right)
+
+        def keep(site: Site, prices: Prices) -> None:
+            found[site.path] = prices.loss().cpu().numpy()
+
+        sites = [self.sites[path] for path in priced]
+        yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
+        return found
+
+    def _spectrum(self, unit: Unit, scale: float, price: np.ndarray | None) -> Spectrum:
+        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
+
+        Where a method predicts the loss itself, two estimates of it are at hand: the method's own, in which inputs and
+        gradients are independent, and `price`, a sample that knows how they go together. Their geometric mean chooses
+        better ranks than either (assets/measurements.md).
+        """
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made, moment = self._factorize(unit, weight, statistics), statistics.gram
         if METHODS[unit.method].sliceable:
@@ -223,13 +247,10 @@ class Workbench:
             errors = made.output_error.cpu().numpy()
         else:  # one more factorization per rank: only on the candidates' ranks
             ranks = np.array(sorted({0, unit.max_rank, *(rank_at(unit, k) for k in CANDIDATES)}))
-            errors = []
-            for rank in ranks:
-                cut = made.cut(int(rank))
-                rest = weight - cut.left.double() @ cut.right.double()
-                errors.append(float(((rest @ moment) * rest).sum().clamp_min(0)))
-            errors = np.array(errors)
+            errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
         loss = None if made.loss is None else made.loss.cpu().numpy()
+        if price is not None:
+            loss = np.sqrt(loss * price)
         sigma = made.sigma.cpu().numpy()
         return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
 
@@ -270,18 +291,3 @@ class Workbench:
 
 def _name(unit: Unit) -> tuple:
     return unit.path, unit.method, unit.storage, tuple(sorted(unit.settings.items()))
-
-
-def unit_modules(bench: Workbench, unit: Unit, rank: int) -> dict[str, nn.Module]:
-    """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
-    cut = bench.factors(unit, rank)
-    shift = bench.bias_shift(unit, cut)
-    try:
-        made = modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
-    except NonFinite as error:
-        raise NonFinite(f"{unit.path}: {error.message}", error.hint) from error
-    if not METHODS[unit.method].sliceable:  # sliceable factors were checked in this dtype when they were made
-        for path, module in made.items():
-            for part in module.parameters():
-                check_finite(part, f"The compressed layer {path}, in {bench.loaded.dtype},")
-    return made

@@ -23,7 +23,8 @@ from ..store import Store
 from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
 from .anchored import walk
-from .build import Workbench, unit_modules
+from .build import Workbench
+from .factoring import unit_modules
 from .own_text import written
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study

@@ -1,12 +1,18 @@
-"""One unit's factorization, checked on both sides."""
+"""One unit's factorization and the modules made of it, checked on both sides."""
+
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..linalg import check_finite
 from ..methods import METHODS, Factorization, Statistics
+from ..models.surgery import modules_of
 from ..types import Unit
+
+if TYPE_CHECKING:
+    from .build import Workbench
 
 
 def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
@@ -21,4 +27,26 @@ def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factor
     for part in (made.left, made.right, made.sigma, made.output_error, made.loss):
         if part is not None:
             check_finite(part, f"The factorization of {unit.path}")
+    return made
+
+
+def error_at(made: Factorization, rank: int, weight: Tensor, moment: Tensor) -> float:
+    """tr(Δ C Δᵀ) of the factors at a rank, from its definition: of methods whose tails do not tell it."""
+    cut = made.cut(rank)
+    rest = weight - cut.left.double() @ cut.right.double()
+    return float(((rest @ moment) * rest).sum().clamp_min(0))
+
+
+def unit_modules(bench: "Workbench", unit: Unit, rank: int) -> dict[str, nn.Module]:
+    """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
+    cut = bench.factors(unit, rank)
+    shift = bench.bias_shift(unit, cut)
+    try:
+        made = modules_of(bench.loaded.model, unit, cut.left, cut.right, shift)
+    except NonFinite as error:
+        raise NonFinite(f"{unit.path}: {error.message}", error.hint) from error
+    if not METHODS[unit.method].sliceable:  # sliceable factors were checked in this dtype when they were made
+        for path, module in made.items():
+            for part in module.parameters():
+                check_finite(part, f"The compressed layer {path}, in {bench.loaded.dtype},")
     return made
