@@ -59,16 +59,18 @@ def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:
 
 
 def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> None:
-    x, y, data, spread = [], [], [], []
+    x, y, data, up, down = [], [], [], [], []
     for s in sites:
         for keep, p in sorted(points.get(s.path, {}).items()):
             x.append(keep)
             y.append(round(max(p.delta_nll, FLOOR), 8))
-            spread.append(round(p.stderr, 8))
+            up.append(round(p.stderr, 8))
+            down.append(round(min(p.stderr, 0.9 * y[-1]), 8))  # below nothing there is no room on a log axis
             data.append([s.path, f"{s.label}, rank {p.rank}: {p.delta_nll:+.2g} ± {p.stderr:.1g}"])
         x.append(None)
         y.append(None)
-        spread.append(None)
+        up.append(None)
+        down.append(None)
         data.append(None)
     made.add_scatter(
         x=x,
@@ -80,6 +82,6 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
         opacity=opacity,
         line={"color": color, "dash": "solid", "width": width},
         marker={"symbol": symbol, "size": 6, "color": color},
-        error_y={"type": "data", "array": spread, "thickness": 0.8, "width": 0},
+        error_y={"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 0.8, "width": 0},
         hovertemplate="%{customdata[1]}<extra>measured</extra>",
     )

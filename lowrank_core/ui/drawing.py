@@ -23,7 +23,7 @@ from .view import View
 from .words import count, percent, size
 
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
-LABELS = {key: method.label for key, method in METHODS.items()}
+LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 
+from ..allocation import ALLOCATORS
 from ..calibration.texts import read_text
 from ..errors import LowRankError
+from ..jobs import Progress
 from ..settings import CANDIDATES
 from ..study.planning import Points, measuring_order
 from ..study.recipe import Recipe
@@ -71,20 +73,30 @@ def told(steps: Generator) -> States:
             return stop.value
         if time.monotonic() - last > FRAME:
             last = time.monotonic()
-            yield None, f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
+            yield None, line_of(progress)
+
+
+def line_of(progress: Progress) -> str:
+    """A job's progress in words."""
+    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
 
 
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
     """Points in the order of their weight for the present ratio, redrawn as they come; the plan is judged once the
-    nearest candidate of every layer is measured, and again when all are."""
+    nearest candidate of every layer is measured, and again when all are; before any where they do not change it."""
     recipe, visit = view.recipe, house.visit(session)
     points = {path: dict(found) for path, found in view.points.items()}
     order = [(u, k) for u, k in measuring_order(view.units, recipe, view.spectra) if k not in points.get(u.path, {})]
     near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.units))
+    if not ALLOCATORS[recipe.allocator].measures:
+        yield from judged(house, view, bench, points, session, turn, selected)
     fresh, began, last = 0, time.monotonic(), 0.0
     for part in (order[:near], order[near:]):
         for progress in house.steps(bench.measure(part), session, turn):
             if progress.value is None:
+                if time.monotonic() - last > FRAME:
+                    last = time.monotonic()
+                    yield None, line_of(progress)
                 continue
             points.setdefault(progress.value.path, {})[progress.value.keep] = progress.value
             fresh += 1

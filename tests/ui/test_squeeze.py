@@ -81,7 +81,7 @@ def test_settle_measures_and_judges(house, tiny, tiny_file):
 
 
 def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_file):
-    recipe = _tiny_recipe(tiny, tiny_file)
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs")
     turn = house.next_turn("a")
     steps = squeeze_handlers.settle(house, recipe, "a", turn, None)
     for shown, _ in steps:
