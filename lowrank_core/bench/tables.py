@@ -92,7 +92,7 @@ def _caption(found: Quality, calibrate: str, text: str, value: str) -> str:
         f"{VALUES[value][0]} on {text} ({dense.setting.windows} × {dense.setting.window} tokens){spread}; "
         f"the dense model has perplexity {dense.perplexity:.3f}. "
         f"Model {grid.model} in {found.dtype} on {found.device}, calibrated on {calibrate} "
-        f"(at most {grid.windows} × {dense.setting.window} tokens, {grid.probe_windows} windows per sensitivity point), "
+        f"(at most {grid.windows} × {dense.setting.window} tokens, {grid.probe_windows} windows per point), "
         f"seed {seeds}. Ratio: the share of the layers' parameters removed."
     )
 
