@@ -216,6 +216,9 @@ def rank_at(unit: Priced, keep: float) -> int | None:
     if keep >= 1:
         return None
     budget = keep * unit.parameters + 1e-6
+    none, one, two = (unit.cost(r) for r in range(3))
+    if two - one == one - none:  # every rank costs the same
+        return max(1, min(unit.max_rank, int((budget - none) // (one - none))))
     low, high = 1, unit.max_rank
     while low < high:
         middle = (low + high + 1) // 2
