@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -47,7 +48,7 @@ class Unit:
     storage: str = "factored"  # or "pivoted": r rows are kept, the others are written in terms of them
     biased: bool = False  # whether compression adds a bias that the dense layer does not have
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The site's path; the input group's key where several sites share."""
         return self.sites[0].path if len(self.sites) == 1 else self.sites[0].group
@@ -68,15 +69,15 @@ class Unit:
     def label(self) -> str:
         return f"block {self.block} · {self.role}"
 
-    @property
+    @cached_property
     def d_out(self) -> int:
         return sum(s.d_out for s in self.sites)
 
-    @property
+    @cached_property
     def d_in(self) -> int:
         return self.sites[0].d_in
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Entries of the dense weights."""
         return self.d_out * self.d_in
