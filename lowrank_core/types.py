@@ -87,7 +87,10 @@ class Unit:
         return min(self.d_out, self.d_in)
 
     def cost(self, rank: int) -> int:
-        """Parameters at a rank: r (m + n); pivoted, r (m + n) − r² and m bits, each byte as one; and an added bias."""
+        """Parameters at a rank, or at an array of them.
+
+        r (m + n); pivoted, r (m + n) − r² and m bits, each byte as one; and an added bias.
+        """
         plain = rank * (self.d_out + self.d_in)
         saved = rank * rank - -(-self.d_out // 8) if self.storage == "pivoted" else 0
         return plain - saved + (self.d_out if self.biased else 0)
@@ -218,13 +221,14 @@ def rank_at(unit: Priced, keep: float) -> int | None:
         return None
     budget = keep * unit.parameters + 1e-6
     none, one, two = (unit.cost(r) for r in range(3))
-    if two - one == one - none:  # every rank costs the same
-        return max(1, min(unit.max_rank, int((budget - none) // (one - none))))
-    low, high = 1, unit.max_rank
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if unit.cost(middle) <= budget else (low, middle - 1)
-    return low
+    bend = (two - 2 * one + none) / 2  # costs are at most quadratic: none + slope r + bend r²
+    slope = one - none - bend
+    under = slope**2 - 4 * bend * (none - budget)
+    exact = 2 * (budget - none) / (slope + max(under, 0) ** 0.5)  # the smaller root, also where bend is 0
+    rank = int(min(max(exact, 1), unit.max_rank))
+    if rank < unit.max_rank and unit.cost(rank + 1) <= budget:  # rounding may have lost one, or won one
+        return rank + 1
+    return rank - 1 if rank > 1 and unit.cost(rank) > budget else rank
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..jobs import Job, Progress
+from ..linalg import corner_sums
 from ..models.loading import LoadedModel
 from ..models.surgery import share_copy
 from ..types import Site
@@ -73,12 +74,13 @@ class Prices:
     """Running sums over tokens for one site's factors: what cutting at each rank costs, token by token."""
 
     def __init__(self, left: Tensor, right: Tensor):
-        self.left, self.right = left, right  # (m, R), (R, n)
+        kind = torch.promote_types(left.dtype, torch.float32)  # half precision sums too coarsely
+        self.left, self.right = left.to(kind), right.to(kind)  # (m, R), (R, n)
         self.tokens = 0
         self.products = torch.zeros(left.shape[1], left.shape[1], dtype=torch.float64, device=left.device)
 
     def add(self, x: Tensor, g: Tensor, where: str) -> None:
-        """Add inputs x (B, T, n) and gradients g (B, T, m)."""
+        """Add inputs x (B, T, n) and gradients g (B, T, m) at a site."""
         kind = self.left.dtype
         parts = (g.flatten(0, -2).to(kind) @ self.left) * (x.flatten(0, -2).to(kind) @ self.right.T)
         self.tokens += len(parts)
@@ -89,10 +91,7 @@ class Prices:
 
         Unlike ½ tr(ΔᵀGΔC) it knows that loud tokens may have faint gradients.
         """
-        own, with_later = self.products.diagonal(), self.products.triu(1).sum(1)
-        tail = torch.zeros(len(own) + 1, dtype=own.dtype, device=own.device)
-        tail[:-1] = (own + 2 * with_later).flip(0).cumsum(0).flip(0)
-        tail = tail.clamp_min(0) / (2 * max(self.tokens, 1))
+        tail = corner_sums(self.products) / (2 * max(self.tokens, 1))
         return tail.flip(0).cummax(0).values.flip(0)  # a greater cut never counts as the cheaper one
 
 

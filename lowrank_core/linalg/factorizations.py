@@ -57,11 +57,14 @@ def cross_error_tail(left: Tensor, right: Tensor, gram: Tensor) -> Tensor:
     With L ≠ I the left vectors are not orthogonal, and the products of different directions count, too:
     Σ_{i,j>r} (left_i · left_j) (right_i C right_j). Such an error may rise with the rank.
     """
-    products = (left.T @ left) * (right @ gram @ right.T)
-    own = products.diagonal()
-    with_later = products.triu(1).sum(1)
-    tail = torch.zeros(len(own) + 1, dtype=own.dtype, device=own.device)
-    tail[:-1] = (own + 2 * with_later).flip(0).cumsum(0).flip(0)
+    return corner_sums((left.T @ left) * (right @ gram @ right.T))
+
+
+def corner_sums(products: Tensor) -> Tensor:
+    """(R + 1,) sums of the corner behind each cut, Σ_{i,j ≥ r} of a symmetric (R, R); rounding makes none negative."""
+    rows = products.diagonal() + 2 * products.triu(1).sum(1)  # what direction r adds to the corner behind it
+    tail = torch.zeros(len(rows) + 1, dtype=rows.dtype, device=rows.device)
+    tail[:-1] = rows.flip(0).cumsum(0).flip(0)
     return tail.clamp_min(0)
 
 

@@ -63,7 +63,8 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
     """
     units = units_of(bench.loaded.anatomy.sites, recipe)
     how = recipe.walk
-    yield from bench.collect_fisher()
+    if recipe.gradients:
+        yield from bench.collect_fisher()
     anatomy, device = bench.loaded.anatomy, bench.loaded.device
     norm = last_norm(bench.loaded.model.config.model_type) if how.norm else None
     blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})

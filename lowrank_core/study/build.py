@@ -187,54 +187,50 @@ class Workbench:
         return square_root(self.statistics(unit).output_gram, ridge)
 
     def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
-        """Unit path → Spectrum, each stored when it is made; needs `calibrate`."""
+        """Unit path → Spectrum, stored as they are made; needs `calibrate`."""
         units = tuple(units)
-        missing = [u for u in units if METHODS[u.method].gradients(u.settings) and self._spectrum_of(u) is None]
-        if missing:
+        found = {u.path: self._spectrum_of(u) for u in units}
+        missing = [u for u in units if found[u.path] is None]
+        if any(METHODS[u.method].gradients(u.settings) for u in missing):
             yield from self.collect_fisher()
-        prices = yield from self._prices(missing)
-        gradient = self.store.read(self.source.gradient()).arrays
-        found = {}
-        for i, unit in enumerate(units):
-            spectrum = self._spectrum_of(unit)
-            if spectrum is None:
-                squares = np.concatenate([gradient[s.path] for s in unit.sites])
-                made = artefacts.pack_spectrum(self._spectrum(unit, 0.5 * float(squares.mean()), prices.get(unit.path)))
-                key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
-                self.store.write(key, made)
-                spectrum = artefacts.unpack_spectrum(made)  # as it will be read: the next run decides alike
-            found[unit.path] = spectrum
-            yield Progress("spectra", i + 1, len(units), unit.label)
+        for i, unit in enumerate(missing):
+            found[unit.path] = self._spectrum(unit)
+            if not METHODS[unit.method].prices:
+                found[unit.path] = self._keep(unit, found[unit.path])
+            yield Progress("spectra", i + 1, len(missing), unit.label)
+        yield from self._price([u for u in missing if METHODS[u.method].prices], found)
         return found
+
+    def _keep(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
+        """The spectrum as it is stored and will be read, so that the next run decides alike."""
+        key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
+        return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(spectrum)))
 
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _prices(self, units: list[Unit]) -> Job[dict[str, np.ndarray]]:
-        """Unit path → (R + 1,) what cutting costs token by token, of the methods that predict the loss themselves."""
-        priced = {u.path: u for u in units if METHODS[u.method].prices}
-        found: dict[str, np.ndarray] = {}
-        if not priced:
-            return found
+    def _price(self, units: list[Unit], found: dict[str, Spectrum]) -> Job[None]:
+        """Put what cutting costs token by token into the spectra of methods that predict the loss, and store them.
+
+        Two estimates are at hand: the method's own, in which inputs and gradients are independent, and a sample that
+        knows how they go together. Their geometric mean chooses better ranks than either (assets/measurements.md).
+        """
+        by_path = {u.path: u for u in units}
 
         def start(site: Site) -> Prices:
-            made = self.factorization(priced[site.path])
+            made = self.factorization(by_path[site.path])
             return Prices(made.left, made.right)
 
         def keep(site: Site, prices: Prices) -> None:
-            found[site.path] = prices.loss().cpu().numpy()
+            spectrum, sample = found[site.path], prices.loss().cpu().numpy()
+            found[site.path] = self._keep(by_path[site.path], replace(spectrum, loss=np.sqrt(spectrum.loss * sample)))
 
-        sites = [self.sites[path] for path in priced]
-        yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
-        return found
+        if units:
+            sites = [self.sites[path] for path in by_path]
+            yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
 
-    def _spectrum(self, unit: Unit, scale: float, price: np.ndarray | None) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
-
-        Where a method predicts the loss itself, two estimates of it are at hand: the method's own, in which inputs and
-        gradients are independent, and `price`, a sample that knows how they go together. Their geometric mean chooses
-        better ranks than either (assets/measurements.md).
-        """
+    def _spectrum(self, unit: Unit) -> Spectrum:
+        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made, moment = self._factorize(unit, weight, statistics), statistics.gram
         if METHODS[unit.method].sliceable:
@@ -245,12 +241,13 @@ class Workbench:
         if METHODS[unit.method].sliceable:
             ranks = np.arange(unit.max_rank + 1)
             errors = made.output_error.cpu().numpy()
-        else:  # one more factorization per rank: only on the candidates' ranks
-            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(unit, k) for k in CANDIDATES)}))
+        else:  # one more factorization per rank: only on the candidates' ranks, the same for every storage
+            plain = replace(unit, storage="factored", biased=False)
+            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
             errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
         loss = None if made.loss is None else made.loss.cpu().numpy()
-        if price is not None:
-            loss = np.sqrt(loss * price)
+        gradient = self.store.read(self.source.gradient()).arrays
+        scale = 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
         sigma = made.sigma.cpu().numpy()
         return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
 

@@ -26,7 +26,7 @@ class Walk(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beta: float = Field(0.5, ge=0, le=1)  # how far the target is what the dense inputs give, else the compressed ones
-    carry: float = Field(0.5, ge=0, le=1)  # share of the residual stream's error that o and down make good
+    carry: float = Field(0.4, ge=0, le=1)  # share of the residual stream's error that o and down make good
     ridge: float = Field(1e-3, gt=0, le=1)
     norm: bool = True  # whether the last norm's gains are fitted to the dense model's outputs in the end
 
@@ -102,7 +102,7 @@ class Recipe(BaseModel):
     @property
     def gradients(self) -> bool:
         """Whether anything reads the output-gradient moments."""
-        return self.walk is not None or any(METHODS[m].gradients(self.settings_of(m)) for m in self.methods)
+        return any(METHODS[m].gradients(self.settings_of(m)) for m in self.methods)
 
     def decisive(self) -> dict[str, Any]:
         """What decides a compressed model's weights, beside its study and its ranks."""

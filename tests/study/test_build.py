@@ -147,8 +147,7 @@ def test_a_shelf_that_is_too_small_changes_nothing_but_time(bench, recipe_of, mo
 def test_spectra_are_factorized_once_and_slices_are_there_afterwards(
     bench, recipe_of, monkeypatch, method: str
 ) -> None:
-    """One factorization per unit, and one before where cuts are priced token by token; compressing right after needs
-    none, but where a method has a second stage."""
+    """One factorization per unit; compressing right after needs none, but where a method has a second stage."""
     store = Store(bench.store.folder.parent / f"fresh-{method}")
     fresh = compress.open_workbench(recipe_of(), store, loaded=bench.loaded)
     finish(fresh.calibrate())
@@ -156,11 +155,10 @@ def test_spectra_are_factorized_once_and_slices_are_there_afterwards(
     monkeypatch.setattr(build, "factorize_unit", lambda unit, *rest: calls.append(unit.path) or real(unit, *rest))
     made = units(fresh, method)
     finish(fresh.spectra(made))
-    once = 2 if METHODS[method].prices else 1
-    assert calls == [u.path for u in made] * once
+    assert calls == [u.path for u in made]
     for rank in (3, 5):
         compress.compress(fresh, recipe_of(method=method), Plan({u.path: rank for u in made}))
-    assert len(calls) == len(made) * (once if METHODS[method].sliceable else 2)
+    assert len(calls) == len(made) * (1 if METHODS[method].sliceable else 2)
 
 
 def test_factors_beyond_the_models_dtype_are_refused_by_name(bench) -> None:
