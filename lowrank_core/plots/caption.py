@@ -68,14 +68,14 @@ def plan_caption(plan: Plan, sites: Sequence[Site]) -> str:
     """What the plan leaves."""
     dense = sum(plan.ranks[s.path] is None for s in sites)
     return (
-        f"{dense} of {len(sites)} layers stay dense (framed); "
+        f"{dense} of {len(sites)} stay dense (framed); "
         f"{100 * plan.ratio(tuple(sites)):.3g} % of their parameters are removed."
     )
 
 
-def tradeoff_caption(measured: int) -> str:
-    """How many of the points are measurements."""
+def tradeoff_caption(measured: int, how: str) -> str:
+    """How many of the points are measurements; `how`: the allocator and storage of the predictions."""
     return (
-        f"Dashed: predicted from spectra. Solid: {measured} plan{'' if measured == 1 else 's'} "
-        "measured on the bundled held-out text. Star: the dense model."
+        f"Dashed: predicted from spectra ({how}). Solid: {measured} plan{'' if measured == 1 else 's'} "
+        "measured on the bundled held-out text, each as its label says. Star: the dense model."
     )

@@ -31,6 +31,7 @@ def spectrum(
     made.update_xaxes(title="index i of the singular value", type="log")
     made.update_yaxes(title="σᵢ / σ₁", type="log")
     mark_log(made, break_even, "break-even", dash="dot")
+    made.layout.annotations[-1].y = 0.12  # above the rank's, which may stand close by
     if rank is not None:
         mark_log(made, rank, f"rank {rank}", OKABE_ITO[3])
     return made
@@ -42,9 +43,10 @@ def cut_error(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int 
     for s in spectra:
         color, _, symbol = looks[s.method]
         sparse = len(s.ranks) < 40
+        last = len(s.ranks) - sparse  # between few ranks and the full one, a line on a log axis would be made up
         made.add_scatter(
-            x=s.ranks,
-            y=np.maximum(s.output_error / max(s.energy, 1e-30), 1e-6),
+            x=s.ranks[:last],
+            y=np.maximum(s.output_error[:last] / max(s.energy, 1e-30), 1e-6),
             mode="lines+markers" if sparse else "lines",
             line={"color": color, "dash": "dash", "width": 2},
             marker={"symbol": f"{symbol}-open", "size": 7},
@@ -54,6 +56,7 @@ def cut_error(spectra: Sequence[Spectrum], labels: Mapping[str, str], rank: int 
     made.update_xaxes(title="rank")
     made.update_yaxes(title="output error, predicted", type="log", tickformat=".0e")
     mark(made, break_even, "break-even", dash="dot")
+    made.layout.annotations[-1].y = 0.12
     if rank is not None:
         mark(made, rank, f"rank {rank}", OKABE_ITO[3])
     return made

@@ -13,17 +13,15 @@ import numpy as np
 from .. import plots
 from ..calibration.texts import read_text
 from ..errors import LowRankError
-from ..methods import METHODS
 from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
 from .house import Visit
 from .view import View
-from .words import count, percent, size
+from .words import LABELS, count, percent, size
 
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
-LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
 
 
@@ -57,35 +55,23 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
         (
             plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES)),
             plots.plan_caption(plan, sites),
-            plots.tradeoff_caption(len(visit.measured)),
+            plots.tradeoff_caption(len(visit.measured), f"{recipe.allocator}, {recipe.storage}"),
         ),
         readout(view, plan),
         status,
     )
 
 
-_CURVES: OrderedDict[tuple, dict[str, list[tuple[float, float]]]] = OrderedDict()  # the last few, by what decided them
+_CURVES: OrderedDict[tuple, list[tuple[float, float]]] = OrderedDict()  # the last few, by what decided them
 
 
 def predicted_curves(view: View) -> dict[str, list[tuple[float, float]]]:
     """method → (bytes, predicted perplexity) over a grid of ratios, from spectra alone; dense sites dense."""
     dense = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)
-    others = (_under(view, method) for method in dict.fromkeys((*COMPARED, view.recipe.method)))
-    views = {other.recipe.method: other for other in others if other.spectra}
-    recipe = view.recipe
-    key = (
-        view.study.source,
-        recipe.model_copy(update={"ratio": 0.5}).model_dump_json(),
-        tuple(views),
-        dense and dense.nll,
-    )
     if dense is None:
         return {}
-    if key not in _CURVES:
-        _CURVES[key] = {m: _curve(other, dense.nll) for m, other in views.items()}
-        while len(_CURVES) > 16:
-            _CURVES.popitem(last=False)
-    return _CURVES[key]
+    others = (_under(view, method) for method in dict.fromkeys((*COMPARED, view.recipe.method)))
+    return {other.recipe.method: _curve(other, dense.nll) for other in others if other.spectra}
 
 
 def _under(view: View, method: str) -> View:
@@ -97,6 +83,10 @@ def _under(view: View, method: str) -> View:
 
 
 def _curve(view: View, dense_nll: float) -> list[tuple[float, float]]:
+    """One method's curve, kept: it depends on neither the ratio nor what is compared with it."""
+    key = (view.study.source, view.recipe.model_copy(update={"ratio": 0.5, "walk": None}).model_dump_json(), dense_nll)
+    if (known := _CURVES.get(key)) is not None:
+        return known
     row = []
     for ratio in GRID:
         other = View(view.recipe.model_copy(update={"ratio": ratio}), view.study)
@@ -106,6 +96,9 @@ def _curve(view: View, dense_nll: float) -> list[tuple[float, float]]:
         except LowRankError:
             continue  # this ratio is out of reach with what is kept dense
         row.append((other.bytes_of(plan), float(np.exp(dense_nll + other.predicted(plan)))))
+    _CURVES[key] = row
+    while len(_CURVES) > 64:
+        _CURVES.popitem(last=False)
     return row
 
 
@@ -117,13 +110,13 @@ def dense_point(view: View) -> tuple[float, float] | None:
 
 def readout(view: View, plan: Plan) -> str:
     """The plan in one line: what goes, what stays, what is predicted."""
-    body = view.body
-    dense = sum(1 for r in plan.ranks.values() if r is None)
+    body, ranks = view.body, plan.site_ranks(view.units)
+    dense = sum(rank is None for rank in ranks.values())
     whole = body.parameters * body.element_size
     return (
         f"Removes **{percent(plan.ratio(view.units))}** of the layers' parameters; "
         f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
-        f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(plan.ranks)} layers stay dense. "
+        f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(ranks)} layers stay dense. "
         f"Predicted: **+{view.predicted(plan):.3f}** nats per token"
         f"{', before the walk makes good a part of it' if view.recipe.walk else ''}."
     )
@@ -132,7 +125,8 @@ def readout(view: View, plan: Plan) -> str:
 def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     """Keep a plan's measured perplexity as the present solid point of the trade-off."""
     recipe = view.recipe
-    label = f"{LABELS[recipe.method]}, {recipe.allocator}, ratio {recipe.ratio:g}; {now.setting}"
+    how = f"{recipe.allocator}, {recipe.storage}{', walked' if recipe.walk else ''}"
+    label = f"{LABELS[recipe.method]}, {how}, ratio {recipe.ratio:g}; {now.setting}"
     for m in visit.measured:
         m["now"] = False
     visit.measured[:] = [m for m in visit.measured if m["label"] != label]
@@ -175,8 +169,9 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     now = ""
     if plan is not None:
         kept = body.parameters - body.site_parameters + plan.kept(view.units)
+        walked = ", walked" if recipe.walk else ""
         now = (
-            f"<span>{LABELS[recipe.method]} · keep {percent(1 - plan.ratio(view.units))} · "
+            f"<span>{LABELS[recipe.method]}{walked} · keep {percent(1 - plan.ratio(view.units))} · "
             f"{count(kept)} · {size(view.bytes_of(plan))}</span>"
         )
     return (

@@ -6,13 +6,9 @@ import numpy as np
 
 from .. import plots
 from ..allocation import break_even
-from ..methods import METHODS
-from ..settings import COMPARED
 from ..types import Site, rank_at
 from .view import View
-from .words import count, percent
-
-LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
+from .words import LABELS, count, percent
 
 
 def site_choices(view: View) -> list[tuple[str, str]]:

@@ -83,13 +83,17 @@ def line_of(progress: Progress) -> str:
 
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
     """Points in the order of their weight for the present ratio, redrawn as they come; the plan is judged once the
-    nearest candidate of every layer is measured, and again when all are; before any where they do not change it."""
+    nearest candidate of every layer is measured, and again when all are. Where they do not change it, it is judged
+    first, and its perplexity stays on the line; after a walk none is measured, for its factors are no method's."""
     recipe, visit = view.recipe, house.visit(session)
     points = {path: dict(found) for path, found in view.points.items()}
     order = [(u, k) for u, k in measuring_order(view.units, recipe, view.spectra) if k not in points.get(u.path, {})]
     near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.units))
-    if not ALLOCATORS[recipe.allocator].measures:
-        yield from judged(house, view, bench, points, session, turn, selected)
+    found = ""
+    if recipe.walk or not ALLOCATORS[recipe.allocator].measures:
+        found = yield from judged(house, view, bench, points, session, turn, selected)
+    if recipe.walk:
+        return
     fresh, began, last = 0, time.monotonic(), 0.0
     for part in (order[:near], order[near:]):
         for progress in house.steps(bench.measure(part), session, turn):
@@ -103,9 +107,8 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
             if time.monotonic() - last > FRAME and visit.turn == turn:
                 last = time.monotonic()
                 left = (last - began) / fresh * (len(order) - fresh)
-                status = (
-                    f"Measuring: {fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
-                )
+                at = f"{fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
+                status = f"{found}\n\nMeasuring: {at}".strip()
                 yield draw(view, visit, visit.settle_on(recipe, view.plan(points)), points, selected, status), ""
         if visit.turn != turn:
             return
@@ -114,7 +117,7 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
 
 
 def judged(house: House, view: View, bench, points: Points, session: str, turn: int, selected: str | None) -> States:
-    """The plan of these points, its perplexity measured, drawn as the present solid point."""
+    """The plan of these points, its perplexity measured, drawn as the present solid point; returns what it says."""
     from ..study.compress import evaluate
 
     visit, recipe = house.visit(session), view.recipe
@@ -125,3 +128,5 @@ def judged(house: House, view: View, bench, points: Points, session: str, turn: 
     if now:
         remember(view, visit, plan, now)
         yield draw(view, visit, plan, points, selected, measured_line(dense, now)), ""
+        return measured_line(dense, now)
+    return ""

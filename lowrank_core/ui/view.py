@@ -50,14 +50,12 @@ class View:
     def spectra(self) -> dict[str, Spectrum]:
         """Unit path → Spectrum, or {} where one is missing; the last few sets are kept, for the slider's sake."""
         key = (str(self.study.store.folder), self.study.source, self.units)
-        if key not in _SPECTRA:
-            found = self.study.spectra(self.units)
-            if not found:
-                return {}
+        found = _SPECTRA.get(key) or self.study.spectra(self.units)
+        if found:
             _SPECTRA[key] = found
             while len(_SPECTRA) > KEPT_SPECTRA:
                 _SPECTRA.popitem(last=False)
-        return _SPECTRA[key]
+        return found
 
     def site_spectra(self, path: str) -> list[Spectrum]:
         """One site's spectra under the methods that are compared, as far as they have one."""

@@ -1,4 +1,9 @@
-"""Numbers as a person reads them."""
+"""Numbers and names as a person reads them."""
+
+from ..methods import METHODS
+from ..settings import COMPARED
+
+LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
 
 
 def count(n: float) -> str:

@@ -152,4 +152,5 @@ def test_captions_equal_the_data() -> None:
     assert "50 %" in plots.spectrum_caption(SPECTRA, LABELS, 20)
     assert plots.sensitivity_caption(3, 504).startswith("3 of 504")
     assert plots.plan_caption(PLAN, SITES).startswith("8 of 56")
-    assert "1 plan measured" in plots.tradeoff_caption(1) and "2 plans measured" in plots.tradeoff_caption(2)
+    one, two = (plots.tradeoff_caption(n, "strs, pivoted") for n in (1, 2))
+    assert "1 plan measured" in one and "2 plans measured" in two and "(strs, pivoted)" in one

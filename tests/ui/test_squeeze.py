@@ -8,7 +8,7 @@ import pytest
 from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.errors import LowRankError
 from lowrank_core.methods import METHODS
-from lowrank_core.study.recipe import Recipe, recipe_of
+from lowrank_core.study.recipe import Recipe, Walk, recipe_of
 from lowrank_core.ui import squeeze, squeeze_handlers
 
 
@@ -130,3 +130,42 @@ def test_pivoted_storage_keeps_more_rank(house):
         squeeze_handlers.preview(house, recipe, storage, None)
         ranks[storage] = house.visit(storage).plan.ranks
     assert all(ranks["pivoted"][p] > r for p, r in ranks["factored"].items() if r is not None)
+
+
+def test_a_plan_that_points_do_not_change_is_judged_first_and_its_line_stays(house, tiny, tiny_file, monkeypatch):
+    monkeypatch.setattr(squeeze_handlers, "FRAME", 0.0)
+    recipe = _tiny_recipe(tiny, tiny_file)
+    states = list(squeeze_handlers.settle(house, recipe, "a", house.next_turn("a"), None))
+    said = [shown.status for shown, _ in states if shown is not None]
+    assert said[0].startswith("Measured: perplexity") and "Measuring" not in said[0]
+    between = [s for s in said if "Measuring: " in s]
+    assert between and all(s.startswith(said[0]) for s in between)
+
+
+def test_a_walk_is_judged_without_points_under_a_label_of_its_own(house, tiny, tiny_file):
+    plain = _tiny_recipe(tiny, tiny_file, method="two-sided", storage="pivoted")
+    walked = plain.model_copy(update={"walk": Walk()})
+    for recipe in (walked, plain):
+        states = list(squeeze_handlers.settle(house, recipe, "a", house.next_turn("a"), None))
+        assert "Measured: perplexity" in states[-1][0].status
+        if recipe is walked:
+            assert not sum(map(len, house.view(recipe).points.values()))
+    labels = [m["label"] for m in house.visit("a").measured if "pivoted" in m["label"]]
+    assert len(labels) == 2 and sum("walked" in label for label in labels) == 1
+
+
+def test_joint_units_are_counted_as_layers(house):
+    recipe = Recipe(method="joint", allocator="uniform", ratio=0.3)
+    shown, _, _ = squeeze_handlers.preview(house, recipe, "a", None)
+    assert "of 56 layers stay dense" in shown.readout
+
+
+def test_another_method_is_shown_at_once(house):
+    """What is compared with it is known already: only the new method's own curve is made."""
+    squeeze_handlers.preview(house, Recipe(storage="pivoted"), "a", None)
+    taken = []
+    for method in ("fwsvd", "asvd-ii", "nsvd-ii"):
+        began = time.perf_counter()
+        squeeze_handlers.preview(house, Recipe(method=method, storage="pivoted"), "a", None)
+        taken.append(time.perf_counter() - began)
+    assert sorted(taken)[1] < 1
