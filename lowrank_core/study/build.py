@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
@@ -47,6 +47,7 @@ class Workbench:
         self._windows: Tensor | None = None
         self._factorizations = Shelf(FACTORS_HELD)
         self._probe: Probe | None = None
+        self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
         self.body = self._remember_body()
 
     @property

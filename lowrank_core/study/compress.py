@@ -22,7 +22,7 @@ from ..settings import EVALUATION_WINDOWS
 from ..store import Store
 from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
-from .anchored import walk
+from .anchored import walk_once
 from .build import Workbench
 from .factoring import unit_modules
 from .own_text import written
@@ -140,7 +140,7 @@ def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job
         if path:
             put(model, path, bench.loaded.model.get_submodule(path))
     if recipe.walk is not None:
-        yield from walk(bench, recipe, plan, model)
+        yield from walk_once(bench, recipe, plan, model)
         return
     if recipe.gradients and any(r is not None for r in plan.ranks.values()):
         yield from bench.collect_fisher()

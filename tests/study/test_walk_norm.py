@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lowrank_core.study import compress
+from lowrank_core.study import anchored, compress
 from lowrank_core.study.anchored import fitted
 from lowrank_core.study.recipe import Walk
 from lowrank_core.study.units import units_of
@@ -45,3 +45,18 @@ def test_another_plan_takes_the_fit_back(bench, recipe_of) -> None:
     other = recipe_of(method="two-sided", walk=Walk(norm=False))
     plain = compress.compress(bench, other, Plan({u.path: 4 for u in units}))
     assert plain.model.norm.weight is dense
+
+
+def test_the_same_walk_is_walked_once(bench, recipe_of, monkeypatch) -> None:
+    calls, real = [], anchored.walk
+    monkeypatch.setattr(anchored, "walk", lambda *a: calls.append(1) or real(*a))
+    recipe = recipe_of(method="two-sided", storage="pivoted", walk=Walk())
+    plan = Plan({u.path: 5 for u in units_of(bench.loaded.anatomy.sites, recipe)})
+    bench.walked = None
+    first, again = (compress.compress(bench, recipe, plan) for _ in range(2))
+    assert len(calls) == 1
+    ids = torch.arange(20)[None]
+    assert torch.equal(first(input_ids=ids).logits, again(input_ids=ids).logits)
+    compress.compress(bench, recipe, Plan({**plan.ranks, next(iter(plan.ranks)): 6}))
+    compress.compress(bench, recipe_of(method="two-sided", storage="pivoted", walk=Walk(carry=0)), plan)
+    assert len(calls) == 3
