@@ -118,9 +118,11 @@ class Setting:
     dtype: str
     device: str
     seed: int = 0
+    bos: bool = False  # whether every window begins with a BOS token, as the model's family needs
 
     def __str__(self) -> str:
-        return f"{self.text}, {self.windows} × {self.window} tokens, {self.dtype} on {self.device}, seed {self.seed}"
+        tokens = "tokens with BOS in front" if self.bos else "tokens"
+        return f"{self.text}, {self.windows} × {self.window} {tokens}, {self.dtype} on {self.device}, seed {self.seed}"
 
 
 @dataclass(frozen=True)

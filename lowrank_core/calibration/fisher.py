@@ -126,7 +126,7 @@ def go_backward(
         model = share_copy(loaded.model)  # hooks of its own: the loaded model may serve a chat meanwhile
         generator = torch.Generator(loaded.device).manual_seed(seed)  # every sweep sees the same labels
         moments = {s.path: start(s) for s in sites}
-        with _watching(model, moments):
+        with _watching(model, moments, windows.shape[1]):
             for i, batch in enumerate(batches):
                 with torch.enable_grad():
                     logits = model(input_ids=batch.to(loaded.device), use_cache=False).logits.float().flatten(0, 1)
@@ -155,13 +155,16 @@ def _sweeps(sites: Iterable[Site]) -> Iterator[list[Site]]:
 
 
 @contextmanager
-def _watching(model: nn.Module, moments: dict[str, OutputMoments | Prices]):
+def _watching(model: nn.Module, moments: dict[str, OutputMoments | Prices], length: int):
+    def by_window(x: Tensor) -> Tensor:
+        return x.detach().reshape(-1, length, x.shape[-1])  # some families hand their MLP all tokens in one row
+
     def watch(path: str):
         def hook(module, args, output: Tensor) -> Tensor:
-            inputs = args[0].detach()
+            inputs = by_window(args[0])
             if not output.requires_grad:
                 output.requires_grad_(True)  # the weights are frozen: the first sites are where the graph begins
-            output.register_hook(lambda gradient: moments[path].add(inputs, gradient.detach(), path))
+            output.register_hook(lambda gradient: moments[path].add(inputs, by_window(gradient), path))
             return output
 
         return hook

@@ -15,6 +15,7 @@ from .relay import relay
 if TYPE_CHECKING:
     from ..study.build import Workbench
 
+BOS = ", BOS in front"  # of every window, where the family needs it
 Texts = Annotated[
     list[str],
     typer.Option("--text", metavar="TEXT…", help=f"Texts: {NAMED}.", autocompletion=complete_text, show_default=False),
@@ -64,12 +65,14 @@ def record(name: str, measured) -> dict[str, Any]:
         "tokens": measured.tokens,
         "windows": measured.setting.windows,
         "window": measured.setting.window,
+        "bos": measured.setting.bos,
     }
 
 
 def _show(found: dict) -> None:
     rows = [
-        [r["text"], r["perplexity"], r["nll"], r["tokens"], f"{r['windows']} × {r['window']}"] for r in found["results"]
+        [r["text"], r["perplexity"], r["nll"], r["tokens"], f"{r['windows']} × {r['window']}{BOS if r['bos'] else ''}"]
+        for r in found["results"]
     ]
     columns = ("text", "perplexity", "nll, nats per token", "scored tokens", "windows × tokens")
     table(found["model"], columns, rows, f"Measured in {found['dtype']} on {found['device']}")

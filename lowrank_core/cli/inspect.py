@@ -38,6 +38,8 @@ def inspect(
         "model": bench.loaded.name,
         "family": bench.loaded.anatomy.family,
         "parameters": bench.loaded.parameters,
+        "skipped": list(bench.loaded.anatomy.skipped),
+        "note": bench.loaded.anatomy.note,
         "setting": str(bench.study.setting(len(bench.windows))),
         "sites": sites,
     }

@@ -49,7 +49,10 @@ def open_bench(recipe: Recipe, device: str | None, dtype: str | None) -> "Workbe
     quiet()
     from ..study.compress import open_workbench
 
-    return open_workbench(recipe, device=device, dtype=dtype)
+    bench = open_workbench(recipe, device=device, dtype=dtype)
+    if bench.loaded.anatomy.note:
+        note(bench.loaded.anatomy.note)
+    return bench
 
 
 def quiet() -> None:

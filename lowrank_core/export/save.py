@@ -1,6 +1,7 @@
 """Write a compressed model as an ordinary transformers folder, completely or not at all."""
 
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue
+from ..models.dense import sizes as linear_sizes
 from ..models.layout import FACTORED, PIVOTED, Layout, check_sites, layout_of, low_rank, stored_tensors
-from ..models.quantizer import LowRankConfig, merged_linear, refuse_offloaded
+from ..models.quantizer import LowRankConfig, merged_linears, refuse_offloaded
 from ..models.surgery import put, share_copy
 from ..modules import FactoredLinear, JointLinear, PivotedLinear
 from .card import Sizes, card
@@ -129,8 +131,8 @@ def _compressed_copy(model: PreTrainedModel, layout: Layout, recipe: dict) -> Pr
 def _merged_copy(model: PreTrainedModel) -> PreTrainedModel:
     """A dense model that shares what was dense before."""
     ours = _bare_copy(model)
-    for path, module in low_rank(ours).items():
-        put(ours, path, merged_linear(module))
+    for path, linear in merged_linears(ours).items():
+        put(ours, path, linear)
     return ours
 
 
@@ -165,7 +167,7 @@ def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str, bias
     removed = removed_bytes = dense = 0
     for path, rank in ranks.items():
         module = model.get_submodule(path)
-        entries = module.in_features * module.out_features
+        entries = math.prod(linear_sizes(module))
         dense += entries
         if rank is not None:
             kept = [t for name, t in module.state_dict().items() if name != "bias" or path in biased]

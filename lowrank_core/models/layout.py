@@ -1,18 +1,17 @@
 """Which module stands at each compressed site: read from a model, written in a configuration, checked in between.
 
-Like the quantizer, this is imported while transformers is: it names nothing of it at the top.
+Like the quantizer, this is imported while transformers is: of it, it names nothing at the top.
 """
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import BadValue, LowRankError, ModelCorrupt
 from ..modules import LOW_RANK, FactoredLinear, JointLinear, PivotedLinear
+from .dense import DENSE, bare, sizes
 
 FACTORED, PIVOTED = "factored", "pivoted"
 AGAIN = "Save or download the compressed model again."
@@ -121,7 +120,7 @@ def check_sites(model: nn.Module, layout: Layout, names: Mapping[str, str], kind
     tied = {*model.all_tied_weights_keys.keys(), *model.all_tied_weights_keys.values()}
     sites = {path: model.get_submodule(names[path]) for path in layout.ranks}
     for path, linear in sites.items():
-        if not isinstance(linear, (nn.Linear, *LOW_RANK)):
+        if not isinstance(linear, (*DENSE, *LOW_RANK)):
             raise kind(
                 f"{path} is a {type(linear).__name__}, not a linear layer.", "Only linear layers can be factored."
             )
@@ -131,10 +130,10 @@ def check_sites(model: nn.Module, layout: Layout, names: Mapping[str, str], kind
             )
     for path, rank in layout.ranks.items():
         family = [sites[p] for p in layout.family(path)]
-        d_in = family[0].in_features
-        if sites[path].in_features != d_in:
+        d_in = sizes(family[0])[1]
+        if sizes(sites[path])[1] != d_in:
             raise kind(f"{path} has another input than {layout.shared[path]}.", "They cannot share a right factor.")
-        most = min(d_in, sum(m.out_features for m in family))
+        most = min(d_in, sum(sizes(m)[0] for m in family))
         if not 1 <= rank <= most:
             raise kind(f"{path} has rank {rank}.", f"It must lie between 1 and {most}.")
 
@@ -144,9 +143,5 @@ def _added_biases(model: nn.Module, paths: Iterable[str]) -> tuple[str, ...]:
     paths = list(paths)
     if not paths:
         return ()
-    config = copy.deepcopy(model.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        bare = type(model)(config)
-    return tuple(path for path in paths if bare.get_submodule(path).bias is None)
+    dense = bare(model)
+    return tuple(path for path in paths if dense.get_submodule(path).bias is None)

@@ -44,6 +44,11 @@ class LoadedModel:
         return sum(t.numel() for t in stored_tensors(self.model))
 
     @property
+    def bos(self) -> int | None:
+        """The token every window begins with, where the family needs one and the tokenizer has it."""
+        return self.tokenizer.bos_token_id if self.anatomy.bos else None
+
+    @property
     def window(self) -> int:
         """The default window: min(256, context) on a CPU, min(2048, context) elsewhere, in tokens."""
         return min(CPU_WINDOW if self.device.type == "cpu" else GPU_WINDOW, self.folder.context)

@@ -14,6 +14,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported
 from ..modules import JointLinear, PivotedLinear
+from .dense import bare, dense_like, sizes
 from .layout import AGAIN, FACTORED, PIVOTED, Layout, check_sites, low_rank, read_layout
 from .register import METHOD
 from .surgery import put
@@ -101,9 +102,10 @@ class LowRankQuantizer(HfQuantizer):
             bias = linear.bias is not None or path in layout.biased
             if kind is JointLinear:
                 source = model.get_submodule(names[layout.shared[path]])
-                empty = kind.empty(linear.out_features, source, bias, **make)
+                empty = kind.empty(sizes(linear)[0], source, bias, **make)
             else:
-                empty = kind.empty(linear.in_features, linear.out_features, layout.ranks[path], bias, **make)
+                d_out, d_in = sizes(linear)
+                empty = kind.empty(d_in, d_out, layout.ranks[path], bias, **make)
             put(model, names[path], empty)
         return model
 
@@ -115,11 +117,11 @@ class LowRankQuantizer(HfQuantizer):
         return model
 
     def _dequantize(self, model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-        """The model with every compressed layer multiplied out into an ordinary nn.Linear."""
+        """The model with every compressed layer multiplied out into the linear of the model's class."""
         found = low_rank(model)
         refuse_offloaded(found.values())
-        for path, module in found.items():
-            put(model, path, merged_linear(module))
+        for path, linear in merged_linears(model).items():
+            put(model, path, linear)
         # the caller passes the configuration's dtype when its user named none: that one must not undo a model.to(…)
         if dtype not in (None, model.config.dtype):
             for p in model.parameters():  # not model.to(dtype): it would round the rotary frequencies, too
@@ -127,14 +129,15 @@ class LowRankQuantizer(HfQuantizer):
         return model
 
 
-def merged_linear(module: nn.Module) -> nn.Linear:
-    """The dense layer of a compressed one, in its dtype, on its device."""
-    linear = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
-    with torch.no_grad():
-        linear.weight = nn.Parameter(module.merged())
-        if module.bias is not None:
-            linear.bias = nn.Parameter(module.bias.detach())
-    return linear.train(module.training)
+def merged_linears(model: nn.Module) -> dict[str, nn.Module]:
+    """Path → the dense layer of each compressed one, as the model's class has it, in its dtype, on its device."""
+    found = low_rank(model)
+    skeleton = bare(model) if found else None
+    made = {}
+    for path, module in found.items():
+        bias = None if module.bias is None else module.bias.detach()
+        made[path] = dense_like(type(skeleton.get_submodule(path)), module.merged(), bias).train(module.training)
+    return made
 
 
 def refuse_offloaded(modules: Iterable[nn.Module]) -> None:
@@ -173,9 +176,10 @@ def _check_stored(model: nn.Module, layout: Layout, names: Mapping[str, str], sh
         return
     for path, rank in layout.ranks.items():
         linear = model.get_submodule(names[path])
-        wanted = layout.kind(path).shapes(linear.in_features, linear.out_features, rank)
+        d_out, d_in = sizes(linear)
+        wanted = layout.kind(path).shapes(d_in, d_out, rank)
         if linear.bias is not None or path in layout.biased:
-            wanted["bias"] = (linear.out_features,)
+            wanted["bias"] = (d_out,)
         for name, shape in wanted.items():
             key = f"{path}.{name}"
             if shapes.get(key) != shape:

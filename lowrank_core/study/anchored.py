@@ -16,7 +16,6 @@ from ..errors import NonFinite
 from ..jobs import Job, Progress
 from ..linalg import check_finite, square_root
 from ..models.blocks import BlockRunner
-from ..models.families import carries, last_norm
 from ..models.surgery import modules_of, put, share_copy
 from ..settings import WALK_BATCH
 from ..types import Plan, Unit
@@ -67,7 +66,7 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
     if recipe.gradients:
         yield from bench.collect_fisher()
     anatomy, device = bench.loaded.anatomy, bench.loaded.device
-    norm = last_norm(bench.loaded.model.config.model_type) if how.norm else None
+    norm = anatomy.norm if how.norm else None
     blocks = sorted({u.block for u in units if plan.ranks.get(u.path) is not None})
     if not blocks:
         return
@@ -76,13 +75,12 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
     batches = [b.to(device) for b in bench.windows.split(WALK_BATCH)]
     for lane in (dense, compressed):
         lane.hidden = [lane.runner.embed(ids) for ids in batches]
-    added = carries(bench.loaded.model.config.model_type)
     last = len(anatomy.block_paths) if norm else blocks[-1] + 1
     groups = [_groups(units, index, plan) for index in range(last)]
     done, total = 0, len(batches) * sum(len(of) + 1 for of in groups)
     for index, of_block in enumerate(groups):
         for group in of_block:
-            carried = how.carry > 0 and len(group) == 1 and group[0].role in added
+            carried = how.carry > 0 and len(group) == 1 and group[0].role in anatomy.carries
             moments = Moments.zeros(group[0], carried, device)
             for i, ids in enumerate(batches):
                 seen = (lane.look(index, i, ids, group[0], carried) for lane in (dense, compressed))
@@ -99,7 +97,8 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
             done += 1
             yield Progress("walk", done, total, f"block {index}")
     if norm:
-        put(model, norm, fitted(bench.loaded.model.get_submodule(norm), dense.hidden, compressed.hidden))
+        own = bench.loaded.model.get_submodule(norm)
+        put(model, norm, fitted(own, dense.hidden, compressed.hidden, anatomy.norm_plus))
 
 
 def walk_once(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
@@ -107,7 +106,7 @@ def walk_once(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) ->
     name = json.dumps([recipe.decisive(), dict(plan.ranks)], sort_keys=True)
     if bench.walked is None or bench.walked[0] != name:
         yield from walk(bench, recipe, plan, model)
-        places = (*bench.sites, last_norm(model.config.model_type))
+        places = (*bench.sites, bench.loaded.anatomy.norm)
         found = {path: model.get_submodule(path) for path in places if path}
         bench.walked = (name, {p: m for p, m in found.items() if m is not bench.loaded.model.get_submodule(p)})
         return
@@ -116,10 +115,11 @@ def walk_once(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) ->
 
 
 @torch.no_grad()
-def fitted(norm: nn.Module, dense: Iterable[Tensor], compressed: Iterable[Tensor]) -> nn.Module:
+def fitted(norm: nn.Module, dense: Iterable[Tensor], compressed: Iterable[Tensor], plus: float = 0.0) -> nn.Module:
     """A copy of a norm whose gains bring what it makes of the compressed model's states closest to the dense ones.
 
     dense and compressed: batches (B, T, d) of the states that enter it. A channel that is silent keeps its gain.
+    `plus`: what the norm adds to its weight to make the gains. A bias is scaled with its channel.
     """
     cross, own = 0.0, 0.0
     for states, others in zip(dense, compressed, strict=True):
@@ -128,7 +128,10 @@ def fitted(norm: nn.Module, dense: Iterable[Tensor], compressed: Iterable[Tensor
     gain = torch.where(own > 0, cross / own, 1.0)
     check_finite(gain, "The last norm's fit")
     made = copy.deepcopy(norm)
-    made.weight = nn.Parameter((norm.weight.double() * gain).to(norm.weight.dtype), requires_grad=False)
+    weight = (norm.weight.double() + plus) * gain - plus
+    made.weight = nn.Parameter(weight.to(norm.weight.dtype), requires_grad=False)
+    if getattr(norm, "bias", None) is not None:
+        made.bias = nn.Parameter((norm.bias.double() * gain).to(norm.bias.dtype), requires_grad=False)
     return made
 
 
@@ -189,7 +192,7 @@ class Lane:
         if not carried:
             return Seen(inputs, None)
         # attention adds to what enters the block; the last layer adds to what leaves it without its output
-        return Seen(inputs, self.hidden[batch] if unit.role == "o" else after - outputs)
+        return Seen(inputs, self.hidden[batch] if unit.role == "o" else after - outputs.view_as(after))
 
 
 @contextmanager

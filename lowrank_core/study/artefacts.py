@@ -18,6 +18,8 @@ class Body:
     element_size: int  # bytes per parameter in the dtype it is loaded, measured and saved in
     context: int
     chat: bool  # whether it has a chat template
+    bos: bool = False  # whether its windows begin with a BOS token
+    note: str = ""  # what is left out of it, where anything is
 
     @property
     def site_parameters(self) -> int:

@@ -60,7 +60,7 @@ class Workbench:
         if self._windows is None:
             s = self.source
             text = yield from written(self.loaded, self.store, self.study.text, s.own_text(s.windows, s.window))
-            self._windows = cut_windows(self.loaded.tokenizer, text, s.windows, s.window, s.seed)
+            self._windows = cut_windows(self.loaded.tokenizer, text, s.windows, s.window, s.seed, self.loaded.bos)
         return self._windows
 
     def _remember_body(self) -> Body:
@@ -72,6 +72,8 @@ class Workbench:
             model.dtype.itemsize,
             self.study.folder.context,
             bool(self.loaded.tokenizer.chat_template),
+            self.loaded.bos is not None,
+            self.loaded.anatomy.note,
         )
         key = self.source.anatomy()
         if self.store.read(key) is None:

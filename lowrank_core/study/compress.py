@@ -15,7 +15,6 @@ from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
-from ..models.families import last_norm
 from ..models.loading import LoadedModel, load_model
 from ..models.surgery import put, share_copy
 from ..settings import EVALUATION_WINDOWS
@@ -136,7 +135,7 @@ def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
 def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
     """Bring a model made by `compress` to another plan: for sliceable methods, slices exchanged in milliseconds."""
     units = units_of(bench.loaded.anatomy.sites, recipe)
-    for path in (*(s.path for s in bench.loaded.anatomy.sites), last_norm(model.config.model_type)):
+    for path in (*(s.path for s in bench.loaded.anatomy.sites), bench.loaded.anatomy.norm):
         if path:
             put(model, path, bench.loaded.model.get_submodule(path))
     if recipe.walk is not None:
@@ -172,8 +171,9 @@ def evaluate(
         return known
     own = bench.source.own_text(windows, window, held_out=True)
     text = yield from written(bench.loaded, bench.store, text, own)
-    ids = cut_windows(bench.loaded.tokenizer, text, windows, window)
-    setting = Setting(text.label, len(ids), window, bench.loaded.dtype, bench.loaded.device.type)
+    loaded = bench.loaded
+    ids = cut_windows(loaded.tokenizer, text, windows, window, bos=loaded.bos)
+    setting = Setting(text.label, len(ids), window, loaded.dtype, loaded.device.type, bos=loaded.bos is not None)
     if model is None:
         model = (yield from compress.steps(bench, recipe, plan)) if plan else bench.loaded.model
     found = yield from perplexity.steps(model, ids, setting, bench.loaded.model if diverging and plan else None)

@@ -38,8 +38,8 @@ class Study:
 
     def setting(self, windows: int) -> Setting:
         """How a result of this study came about."""
-        s = self.source
-        return Setting(self.text.label, windows, s.window, s.dtype, s.device, s.seed)
+        s, body = self.source, self.body
+        return Setting(self.text.label, windows, s.window, s.dtype, s.device, s.seed, bool(body and body.bos))
 
     def summary(self, group: str) -> ChannelSummary | None:
         artefact = self.store.read(self.source.channels(group))

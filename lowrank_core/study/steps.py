@@ -20,6 +20,7 @@ from ..evaluation.perplexity import perplexity as measure_perplexity
 from ..export.save import save as save_folder
 from ..generation.stream import Sampling, prompt_ids, stream
 from ..jobs import Job, job
+from ..models.families import family_of
 from ..settings import CALIBRATION_WINDOWS, CANDIDATES, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
 from ..types import Measurement, Plan, Point, Setting, Spectrum
 from .build import Workbench
@@ -89,9 +90,12 @@ def perplexity(
     window: int = 256,
 ) -> Job[Measurement]:
     """The Measurement of any causal language model on a named text or a UTF-8 file."""
-    ids = cut_windows(tokenizer, read_text(text), windows, window)
+    family = family_of(model.config.model_type)
+    bos = tokenizer.bos_token_id if family and family.bos else None
+    ids = cut_windows(tokenizer, read_text(text), windows, window, bos=bos)
     weight = next(model.parameters())
-    setting = Setting(text, len(ids), window, str(weight.dtype).removeprefix("torch."), weight.device.type)
+    dtype = str(weight.dtype).removeprefix("torch.")
+    setting = Setting(text, len(ids), window, dtype, weight.device.type, bos=bos is not None)
     return (yield from measure_perplexity.steps(model, ids, setting))
 
 

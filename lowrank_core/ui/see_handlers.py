@@ -23,8 +23,8 @@ def loudest_site(view: View) -> str:
 
 
 def sentence(view: View) -> str:
-    """The page's one sentence, computed from the data."""
-    return f"## {plots.outlier_sentence(view.summaries)}"
+    """The page's one sentence, computed from the data, and what of the model is left out."""
+    return f"## {plots.outlier_sentence(view.summaries)}\n\n{view.body.note}".rstrip()
 
 
 def outlier_map(view: View, path: str):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lowrank_core.models.loading import LoadedModel, load_model
+from lowrank_core.models.sites import weight_of
 from lowrank_core.models.surgery import factored, joined, pivoted, put, share_copy
 from lowrank_core.modules import FactoredLinear
 
@@ -35,7 +36,7 @@ def compress(loaded: LoadedModel, keep_dense: str = "o_proj"):
         ranks[site.path] = None if keep_dense and keep_dense in site.path else site.max_rank // 3 + index % 3
         if ranks[site.path] is None:
             continue
-        u, s, v = torch.linalg.svd(linear.weight.double(), full_matrices=False)
+        u, s, v = torch.linalg.svd(weight_of(linear), full_matrices=False)
         left, right = (u * s).to(linear.weight.dtype), v.to(linear.weight.dtype)
         rank = ranks[site.path]
         put(model, site.path, factored(linear, left[:, :rank], right[:rank]))

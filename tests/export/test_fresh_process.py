@@ -8,6 +8,7 @@ import torch
 from lowrank_core.export.save import save
 from lowrank_core.models.loading import load_model
 
+from ..zoo import tiny_of
 from .conftest import IDS, RECIPE, STORED, compress, compress_by, logits, said
 
 OURS, THEIRS = "import lowrank_core", "from transformers import AutoModelForCausalLM"
@@ -79,6 +80,18 @@ def test_merged_needs_no_library(folders, python):
     done = python(*script(root, "merged", (THEIRS, "import sys")), "assert 'lowrank_core' not in sys.modules")
     assert done.returncode == 0, done.stderr
     assert (torch.load(root / "logits.pt") - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_weights_that_lie_the_other_way_round(tmp_path, python):
+    """GPT-2's Conv1D: with the library equal logits, without it a stop."""
+    loaded = load_model(tiny_of("gpt2", tmp_path / "dense"), "cpu")
+    model, ranks = compress(loaded, keep_dense="c_fc")
+    save(model, loaded.tokenizer, tmp_path / "made", ranks, RECIPE, "tiny")
+    done = python(*script(tmp_path, "made", (OURS, THEIRS)))
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), said(model))
+    done = python(*script(tmp_path, "made", (THEIRS,)))
+    assert done.returncode != 0 and "mismatch" in done.stderr.lower()
 
 
 def test_the_card_s_snippet_runs(folders, python):

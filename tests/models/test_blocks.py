@@ -28,7 +28,7 @@ def entering(runner: BlockRunner) -> list[torch.Tensor]:
 
 def test_hidden_states_are_the_models_own(runner, loaded) -> None:
     with torch.no_grad():
-        own = loaded.model(input_ids=IDS, output_hidden_states=True).hidden_states
+        own = share_copy(loaded.model)(input_ids=IDS, output_hidden_states=True).hidden_states
     for mine, its in zip(entering(runner), own, strict=False):
         assert torch.equal(mine, its)
 
