@@ -34,7 +34,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Speed:
-    """A model at a batch and a context, measured in turns with the first model of the run (itself, where it is that)."""
+    """A model at a batch and a context, measured in turns with the first model of the run."""
 
     model: str  # its name in the run
     batch: int  # sequences side by side

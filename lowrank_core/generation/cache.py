@@ -11,7 +11,7 @@ LEAST = 64  # positions a layer has room for, at least
 
 
 class PreallocatedLayer(DynamicLayer):
-    """The keys and values of one layer in buffers of (B, heads, room, width); `keys` and `values` are their filled part.
+    """The keys and values of one layer in buffers (B, heads, room, width), whose filled part are `keys` and `values`.
 
     What attention reads is exactly what was written, so no mask is needed; a buffer that is full is doubled.
     """
@@ -67,7 +67,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def preallocated(config, length: int) -> Cache:
-    """A cache for `length` positions; layers that are not plain attention (sliding windows, states) are as they were."""
+    """A cache for `length` positions; layers other than plain attention (sliding windows, states) are as they were."""
     cache = DynamicCache(config=config)
     cache.layers = [PreallocatedLayer(length) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
