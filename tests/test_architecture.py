@@ -40,7 +40,7 @@ RANKS = {
     "ui": 9,
     "": 10,  # lowrank_core/__init__.py, the front door
 }
-LEVEL = {("study", "export")}  # on one level, and one may look at the other
+LEVEL = {("study", "export"), ("evaluation", "generation")}  # on one level, and one may look at the other
 
 
 def name_of(path: Path) -> str:

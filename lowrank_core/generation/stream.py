@@ -1,15 +1,16 @@
 """Streams of tokens: greedy or sampled, seeded, cancellable between any two tokens."""
 
-import inspect
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedTokenizerBase
 
 from ..errors import BadValue
+from .cache import cache_bytes
+from .decoder import Decoder
 
 SPARE = 16  # tokens of the context that are kept free for a reply before old turns are dropped
 UNBOUNDED = 1 << 30  # families without a longest position
@@ -76,24 +77,26 @@ def stop_ids(model: nn.Module) -> set[int]:
 
 
 def stream(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: Tensor, sampling: Sampling, context: int | None = None
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Tensor,
+    sampling: Sampling,
+    context: int | None = None,
+    cache: Cache | None = None,
 ) -> Generator[Reply, None, None]:
     """The reply after every token; the last one is finished. Closing the generator stops it.
 
-    `context`: the positions the model has, in tokens; by default what its configuration says.
+    `context`: the positions the model has, in tokens; by default what its configuration says. `cache`: an empty one to
+    fill instead of the plain one.
     """
-    device = next(model.parameters()).device
-    cache = DynamicCache(config=model.config)
-    argument = cache_argument(model)
     generator = torch.Generator("cpu").manual_seed(sampling.seed)
     positions = context or getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
-    stops, room = stop_ids(model), positions - prompt.shape[1]
-    step, tokens, prefill, decode = prompt.to(device), [], 0.0, 0.0
+    stops, most = stop_ids(model), min(sampling.max_tokens, positions - prompt.shape[1])
+    decoder = Decoder(model, prompt.shape[1] + most, cache)
+    step, tokens, prefill, decode = prompt, [], 0.0, 0.0
     while True:
         began = time.perf_counter()
-        with torch.no_grad():
-            logits = model(input_ids=step, use_cache=True, logits_to_keep=1, **{argument: cache}).logits[0, -1]
-        token = _choose(logits, sampling.temperature, generator)
+        token = _choose(decoder.run(step)[0], sampling.temperature, generator)
         took = time.perf_counter() - began
         ended = token in stops
         if not tokens:
@@ -102,7 +105,7 @@ def stream(
             decode += took
         if not ended:
             tokens.append(token)
-        finished = ended or len(tokens) >= min(sampling.max_tokens, room)
+        finished = ended or len(tokens) >= most
         text = tokenizer.decode(tokens, skip_special_tokens=True)
         yield Reply(
             text.rstrip("\ufffd") if not finished else text,
@@ -110,11 +113,11 @@ def stream(
             finished,
             prefill,
             decode,
-            cache_bytes(cache),
+            cache_bytes(decoder.cache),
         )
         if finished:
             return
-        step = torch.tensor([[token]], device=device)
+        step = torch.tensor([[token]])
 
 
 def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, None, None]):
@@ -132,18 +135,6 @@ def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, No
     finally:
         for s in streams:
             s.close()
-
-
-def cache_argument(model: nn.Module) -> str:
-    """The name under which a model takes its cache."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
-def cache_bytes(cache: DynamicCache) -> int:
-    """Bytes of the keys and values stored."""
-    return sum(
-        t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values) if t is not None
-    )
 
 
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
