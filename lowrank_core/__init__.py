@@ -34,6 +34,7 @@ _HOMES = {
     "perplexity": "study.steps",
     "generate": "study.steps",
     "save": "study.steps",
+    "push": "export.hub",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"

@@ -58,3 +58,7 @@ class ArtefactCorrupt(LowRankError):
 
 class OutOfMemory(LowRankError):
     """The device has no room for what was asked."""
+
+
+class NotPushed(LowRankError):
+    """A repository on the Hub that cannot be made: it exists, or there is no token, no permission or no network."""

@@ -17,6 +17,7 @@ from .names import PLUS, split_mix
 
 CHAT = "chat:"
 SELF = "self"
+UPLOADED = "upload:"  # before the digest of a text that only the owner of a link has
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ def read_text(name: str | Path) -> Text:
     A name that is a file as a whole is that file, whatever it holds.
     """
     name = str(name)
+    if name.startswith(UPLOADED):
+        raise TextNotFound(
+            f"The calibration text of this recipe is not here, only its hash {name.removeprefix(UPLOADED)[:16]!r}.",
+            "Upload the same file as the calibration text, or choose another text.",
+        )
     if _known(name):
         return _single(name)
     parts = split_mix(name, _known)
@@ -132,6 +138,12 @@ def is_own(text: Text) -> bool:
     return isinstance(text, OwnText) or (isinstance(text, Mix) and any(is_own(part) for part, _ in text.parts))
 
 
+def is_named(name: str) -> bool:
+    """Whether a name means the same text everywhere: one of TEXTS, in the chat template or not, or a mix of them."""
+    known = lambda part: part.removeprefix(CHAT) in TEXTS  # noqa: E731
+    return all(known(part) for part, _ in split_mix(name, known))
+
+
 def text_of(raw: bytes, name: str) -> Text:
     """The Text in these bytes; TextNotUtf8 or TextTooShort otherwise."""
     label = Path(name).name
@@ -141,6 +153,8 @@ def text_of(raw: bytes, name: str) -> Text:
         raise TextNotUtf8(
             f"{label!r} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8, or choose another file."
         ) from None
+    if "\0" in content:
+        raise TextNotUtf8(f"{label!r} holds null bytes: it is no text.", "Choose another file.")
     if not content.strip():
         raise TextTooShort(f"{label!r} is empty.", "Give a text of at least one window of tokens.")
     return Text(name, content, hashlib.sha256(raw).hexdigest()[:16])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, cache, chat, compress, evaluate, inspect, sensitivity
+from . import bench, cache, chat, compress, evaluate, export, inspect, sensitivity
 from .relay import edge, note
 from .variadic import Variadic
 
@@ -21,6 +21,7 @@ for command in (
     compress.compress,
     evaluate.evaluate,
     chat.chat,
+    export.export,
 ):
     app.command(cls=Variadic)(command)
 app.add_typer(bench.app, name="bench")

@@ -10,6 +10,7 @@ from ..errors import BadValue
 from ..jobs import Job
 from ..settings import CALIBRATION_WINDOWS
 from ..study.recipe import STORAGES, Recipe, read_recipe, recipe_of
+from ..study.spelling import settings_of
 from .opening import dense_folder, open_bench
 from .options import Allocator, Calibrate, Device, Dtype, Json, Method, Model, Out, ProbeWindows, Window, ratio_of
 from .output import emit, table
@@ -28,6 +29,15 @@ RecipeFile = Annotated[
     str,
     typer.Option(
         "--recipe", metavar="best|FILE.yaml", help="Fills in whatever the other options do not set.", show_default=False
+    ),
+]
+More = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE…",
+        help="Any other field of a recipe, as YAML on one line: --set multiple=8 'dense_roles=[q, k]'.",
+        show_default=False,
     ),
 ]
 Storage = Annotated[
@@ -69,6 +79,7 @@ def compress(
     windows: Windows = None,
     window: Window = None,
     probe_windows: ProbeWindows = None,
+    more: More = None,
 ) -> None:
     """A smaller model: calibrate, factorize, choose ranks, exchange the layers, and save where --out says."""
     flags = {
@@ -83,7 +94,7 @@ def compress(
         "probe_windows": probe_windows,
         "storage": storage,
     }
-    settled = settle(flags, recipe)
+    settled = settle({**flags, **settings_of(more or ())}, recipe)
     dense_folder(model)
     compressed, written = relay(_compress(settled, out, device, dtype))
     emit(_record(compressed, out, written), json, _show)

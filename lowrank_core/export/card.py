@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.register import METHOD
+from ..models.where import DEMO
 
 FIRST_COLUMNS = ("text", "perplexity", "nll", "tokens", "windows", "window", "dtype", "device", "seed")
 WHAT = {
@@ -31,33 +32,39 @@ class Sizes:
 
 def card(name: str, base: str, ranks: Mapping[str, int | None], recipe: Mapping[str, Any], sizes: Sizes,
          storage: str = "factored", measurements: Iterable[Mapping[str, Any]] = (),
-         notes: Mapping[str, str] | None = None) -> str:
-    """The README.md of a compressed model's folder `name`, in Markdown; `notes`: site → what stands beside its rank."""
+         notes: Mapping[str, str] | None = None, licence: Mapping[str, str] | None = None) -> str:
+    """The README.md of a compressed model's folder `name`, in Markdown.
+
+    `notes`: site → what stands beside its rank; `licence`: the base model's, as the front matter of its card has it.
+    """
     factored = sum(r is not None for r in ranks.values())
     parts = [
-        _front_matter(base),
+        _front_matter(base, licence or {}),
         f"# {name}",
         f"Low-rank version of `{base}`: {factored} of {len(ranks)} linear layers are {WHAT[storage]}.",
-        _facts(base, recipe, sizes, storage),
+        _facts(base, recipe, sizes, storage, licence or {}),
         "## Load it", _loading(name, storage),
         "## Measured", _measured(measurements),
         "## Ranks", _ranks(ranks, notes or {}),
-        "The base model's licence and limits hold for this model, too.",
+        "This is an adaptation of the base model: its licence and its limits hold here, too.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(base: str) -> str:
+def _front_matter(base: str, licence: Mapping[str, str]) -> str:
     lines = ["library_name: transformers", "pipeline_tag: text-generation", f"tags: [{METHOD}, svd, compression]"]
     if HUB_ID.fullmatch(base) and not Path(base).exists():  # the hub takes its own ids only, not local paths
         lines.append(f"base_model: {base}")
+    lines += [f"{key}: {json.dumps(value)}" for key, value in licence.items()]
     return "\n".join(["---", *lines, "---"])
 
 
-def _facts(base: str, recipe: Mapping[str, Any], sizes: Sizes, storage: str) -> str:
+def _facts(base: str, recipe: Mapping[str, Any], sizes: Sizes, storage: str,
+           licence: Mapping[str, str]) -> str:
     saved = 1 - sizes.bytes_after / max(sizes.bytes_before, 1)
     rows = [
-        ("base model", base),
+        ("base model", "the one bundled with the Lowrank Explorer" if base == DEMO else base),
+        ("licence of the base model", licence.get("license_name") or licence.get("license", "not recorded")),
         ("method", recipe.get("method", "not recorded")),
         ("allocator", recipe.get("allocator", "not recorded")),
         ("calibration", _calibration(recipe)),
@@ -83,12 +90,17 @@ def _loading(name: str, storage: str) -> str:
         f"AutoModelForCausalLM.from_pretrained({json.dumps(name)})",
     ]
     if storage == "merged":
-        note = "An ordinary dense checkpoint: no other library is needed, no bytes are saved."
+        note = (
+            "An ordinary dense checkpoint: it runs wherever the base model does (vLLM, llama.cpp, Ollama, …), needs no "
+            "other library, and saves no bytes."
+        )
         return "\n".join(["```python", *load, "```\n", note])
     return "\n".join([
         "```python", "import lowrank_core", *load, "```\n",
         "The import teaches transformers this format. A process without it stops with a size mismatch, on purpose: "
-        "the alternative would be invented weights.",
+        "the alternative would be invented weights. vLLM, llama.cpp, Ollama and other engines do not read it: "
+        "`python -m lowrank_core export FOLDER --merged OUT` writes an ordinary dense checkpoint for them, as large "
+        "as the base model.",
     ])
 
 

@@ -20,23 +20,25 @@ from ..models.layout import FACTORED, PIVOTED, Layout, check_sites, layout_of, l
 from ..models.quantizer import LowRankConfig, merged_linears, refuse_offloaded
 from ..models.surgery import put, share_copy
 from ..modules import FactoredLinear, JointLinear, PivotedLinear
-from .card import Sizes, card
+from .card import Sizes
+from .record import CARD, RECORD, Record, licence_files, licence_of
 
 MERGED = "merged"
 STORAGES = (FACTORED, PIVOTED, MERGED)
-RECORD = "lowrank.json"  # marks a folder as ours and lists its files, so that it may be replaced
 OF_THE_LOADER = ("hf_quantizer", "hf_device_map", "quantization_method", "is_quantized")  # set by from_pretrained
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | str,
          ranks: Mapping[str, int | None], recipe: Mapping[str, Any], base: str, storage: str = FACTORED,
-         measurements: Sequence[Mapping[str, Any]] = (), max_shard_size: int | str = "5GB") -> int:
+         measurements: Sequence[Mapping[str, Any]] = (), max_shard_size: int | str = "5GB",
+         base_folder: Path | None = None) -> int:
     """The number of bytes written to `folder`, which `from_pretrained` then loads; the model is left as it is.
 
     `ranks`: path → rank of every site, None where it is dense; the model's compressed layers are in place.
     `storage`: "merged" multiplies them out into an ordinary dense checkpoint, which saves no bytes; else each is
     written as it stands in the model (loads after `import lowrank_core`), and the folder says how: to ask for "pivoted"
     where the layers are two factors is a BadValue. `measurements`: what was measured, each with its setting.
+    `base_folder`: where the dense model lies, whose licence is handed on.
     A folder that this function wrote is replaced; BadValue for any other that is not empty.
     """
     if storage not in STORAGES:
@@ -55,11 +57,12 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
         with _replacing(target) as staging:
             ready.save_pretrained(staging, max_shard_size=max_shard_size)
             tokenizer.save_pretrained(staging)
-            text = card(target.name, base, ranks, recipe, sizes, storage, measurements, notes)
-            (staging / "README.md").write_text(text, "utf-8")
-            record = {"storage": storage, "base": base, "ranks": dict(ranks), **layout.exceptions, "recipe": recipe,
-                      "measurements": measurements, "files": [*_files(staging), RECORD]}
-            (staging / RECORD).write_text(json.dumps(record, indent=1), "utf-8")
+            for file in licence_files(base_folder) if base_folder else ():
+                shutil.copyfile(file, staging / file.name)
+            known = Record(storage, base, dict(ranks), recipe, sizes, (*_files(staging), CARD, RECORD), measurements,
+                           licence_of(base_folder) if base_folder else None, notes)
+            (staging / CARD).write_text(known.card(target.name), "utf-8")
+            (staging / RECORD).write_text(known.to_json(), "utf-8")
             written = sum((staging / name).stat().st_size for name in _files(staging))
     except (OSError, SafetensorError) as error:
         raise BadValue(f"The folder {str(folder)!r} cannot be written: {error}.", "Choose another folder.") from error

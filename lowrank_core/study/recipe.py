@@ -1,6 +1,5 @@
 """The recipe: everything that decides a compressed model, in one frozen value (no torch here)."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Recipe(BaseModel):
-    """Model, text, method, allocator, ratio and seed; the page, a YAML file and a command line spell the same one."""
+    """Model, text, method, allocator, ratio and seed; the page, a file, a command and a link spell the same one
+    (`spelling`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -113,57 +113,6 @@ class Recipe(BaseModel):
             "storage": "pivoted" if self.storage == "pivoted" else "factored",
             "walk": self.walk and self.walk.model_dump(),
         }
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML, only what differs from the defaults and what names the work."""
-        values = self.model_dump(mode="json", exclude_defaults=True)
-        named = {k: getattr(self, k) for k in ("model", "text", "method", "allocator", "ratio", "seed")}
-        return yaml.safe_dump({**named, **values}, sort_keys=False)
-
-    def to_command(self) -> str:
-        """The command line that does the same."""
-        words = [
-            "python",
-            "-m",
-            "lowrank_core",
-            "compress",
-            self.model,
-            "--ratio",
-            str(self.ratio),
-            "--method",
-            self.method,
-            "--allocator",
-            self.allocator,
-            "--calibrate",
-            self.text,
-        ]
-        defaults = Recipe()
-        if self.storage != defaults.storage:
-            words += ["--storage", self.storage]
-        if self.windows != defaults.windows:
-            words += ["--windows", str(self.windows)]
-        if self.window is not None:
-            words += ["--window", str(self.window)]
-        if self.seed != defaults.seed:
-            words += ["--seed", str(self.seed)]
-        if (
-            self.overrides
-            or self.dense_roles
-            or self.dense_blocks
-            or self.parameters
-            or self.role_methods
-            or self.walk
-            or self.multiple != defaults.multiple
-            or self.probe_windows != defaults.probe_windows
-        ):
-            return "python -m lowrank_core compress " + shlex.quote(self.model) + " --recipe recipe.yaml"
-        return shlex.join(words)
-
-    def to_python(self) -> str:
-        """The Python lines that do the same."""
-        values = self.model_dump(exclude_defaults=True)
-        arguments = ", ".join(f"{k}={v!r}" for k, v in values.items())
-        return f"import lowrank_core\ncompressed = lowrank_core.run(lowrank_core.Recipe({arguments}))"
 
 
 def recipe_of(values: dict[str, Any]) -> Recipe:

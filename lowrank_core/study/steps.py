@@ -129,4 +129,5 @@ def save(
         compressed.loaded.name,
         storage,
         list(measurements),
+        base_folder=compressed.loaded.folder.path,
     )

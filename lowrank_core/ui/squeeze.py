@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
@@ -12,15 +11,16 @@ from ..allocation import ALLOCATORS
 from ..calibration.texts import TEXTS
 from ..errors import LowRankError
 from ..methods import METHODS
-from ..study.recipe import PRESETS, STORAGES, Recipe
+from ..study.recipe import STORAGES, Recipe
+from ..study.spelling import to_command, to_yaml
 from . import squeeze_handlers as handlers
+from .choices import BEST, CHOICES, recipe_values, spellings
 from .drawing import Shown, header
 from .house import House
 from .relay import explain, guarded
 from .see_handlers import site_choices
 
 DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
-BEST = PRESETS["best"]
 STOPPED = "Stopped. Everything measured so far is kept."
 
 
@@ -46,6 +46,7 @@ class Squeeze:
     seed: gr.Number
     storage: gr.Dropdown
     walk: gr.Checkbox
+    rest: gr.State
     best: gr.Button
     site: gr.Dropdown
     stop: gr.Button
@@ -60,53 +61,11 @@ class Squeeze:
     @property
     def choices(self) -> list:
         """What decides a recipe, in the order of `recipe_values`."""
-        return [
-            self.method,
-            self.allocator,
-            self.ratio,
-            self.text,
-            self.upload,
-            self.dense_roles,
-            self.seed,
-            self.storage,
-            self.walk,
-        ]
+        return [getattr(self, name) for name in CHOICES]
 
     @property
     def shown(self) -> list:
         return [*self.plots, *self.captions, self.readout, self.status]
-
-
-def recipe_values(
-    model: str,
-    method: str,
-    allocator: str,
-    ratio: float,
-    text: str,
-    upload: str | None,
-    roles: list[str],
-    seed: float,
-    storage: str,
-    walk: bool,
-) -> dict:
-    """The values of a Recipe from the page's components; an uploaded file stands before the named text."""
-    return {
-        "model": model,
-        "method": method,
-        "allocator": allocator,
-        "ratio": ratio,
-        "text": upload or text,
-        "dense_roles": tuple(roles or ()),
-        "seed": int(seed or 0),
-        "storage": storage,
-        "walk": BEST["walk"] if walk else None,
-    }
-
-
-def spellings(recipe: Recipe) -> tuple[str, str]:
-    """The recipe as a command line and as YAML; an uploaded text goes by its file name, which is all that is known."""
-    named = recipe if recipe.text in TEXTS else recipe.model_copy(update={"text": Path(recipe.text).name})
-    return named.to_command(), named.to_yaml()
 
 
 def values(shown: Shown | None, status: str) -> list:
@@ -172,9 +131,9 @@ def layout(first: Shown, view) -> Squeeze:
                 )
             with gr.Accordion("Copy recipe", open=False):
                 command = gr.Code(
-                    DEFAULTS.to_command(), language="shell", label="Command line", interactive=False, lines=2
+                    to_command(DEFAULTS), language="shell", label="Command line", interactive=False, lines=2
                 )
-                recipe = gr.Code(DEFAULTS.to_yaml(), language="yaml", label="YAML", interactive=False)
+                recipe = gr.Code(to_yaml(DEFAULTS), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
             plots, captions = [], []
             for letter, title, figure, caption in zip(
@@ -197,6 +156,7 @@ def layout(first: Shown, view) -> Squeeze:
         seed,
         storage,
         walk,
+        gr.State({}),
         best,
         site,
         stop,

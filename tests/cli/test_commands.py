@@ -7,6 +7,7 @@ import pytest
 from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.methods import METHODS
 from lowrank_core.study.recipe import Recipe
+from lowrank_core.study.spelling import to_yaml
 
 
 def test_inspect(lowrank, tiny, tiny_file, small) -> None:
@@ -107,7 +108,7 @@ def test_every_method_and_allocator_compresses(lowrank, tiny, tiny_file, method,
 def test_flags_win_over_the_recipe(lowrank, tiny, tiny_file, small, tmp_path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        Recipe(text=str(tiny_file), method="svd", allocator="uniform", ratio=0.6, dense_blocks=(0,)).to_yaml()
+        to_yaml(Recipe(text=str(tiny_file), method="svd", allocator="uniform", ratio=0.6, dense_blocks=(0,)))
     )
     found = lowrank("compress", tiny, "--recipe", recipe, "--ratio", "0.2", "--json", *small).found
     assert (found["method"], found["allocator"], found["ratio_asked"]) == ("svd", "uniform", 0.2)

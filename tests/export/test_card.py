@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import yaml
+
 from lowrank_core.export.card import Sizes, card
 
 from .conftest import RECIPE
@@ -36,12 +38,25 @@ def test_a_local_base_is_no_hub_id(tmp_path):
 
 def test_nothing_known_is_said_not_invented():
     text = card("x", "demo", {}, {}, replace(SIZES, ratio=None))
-    assert text.count("not recorded") == 5 and "Nothing was measured" in text
+    assert text.count("not recorded") == 6 and "Nothing was measured" in text
 
 
 def test_merged_needs_no_import():
     text = card("x", "demo", RANKS, RECIPE, SIZES, "merged")
     assert "import lowrank_core" not in text and "size mismatch" not in text
+
+
+def test_the_licence_is_the_base_model_s():
+    text = card("x", "org/base", RANKS, RECIPE, SIZES, licence={"license": "other", "license_name": "base: terms"})
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["license"], front["license_name"], front["base_model"]) == ("other", "base: terms", "org/base")
+    assert "| licence of the base model | base: terms |" in text
+
+
+def test_it_says_what_runs_elsewhere():
+    text = card("x", "demo", RANKS, RECIPE, SIZES)
+    assert all(engine in text for engine in ("vLLM", "llama.cpp", "Ollama", "--merged"))
+    assert "saves no bytes" in card("x", "demo", RANKS, RECIPE, SIZES, "merged")
 
 
 def test_cells_cannot_break_the_table():

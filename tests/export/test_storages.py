@@ -175,7 +175,7 @@ def test_the_card_and_the_record_say_what_differs(loaded, tmp_path) -> None:
     assert f"| `{UP}` | {ranks[UP]} | right factor of {GATE} |" in card
     assert f"| `{Q}` | {ranks[Q]} | bias added |" in card
     record = json.loads((tmp_path / "small" / RECORD).read_text())
-    assert record["storage"] == "pivoted" and record["shared"][UP] == GATE and Q in record["biased"]
+    assert record["storage"] == "pivoted" and GATE in record["notes"][UP] and "bias" in record["notes"][Q]
 
 
 def test_anatomy_and_weights_see_every_kind(loaded) -> None:

@@ -1,80 +1,12 @@
-"""One recipe, spelt as YAML, as a command and as Python, comes back the same."""
+"""What a recipe takes, and what it refuses; its spellings are tested in test_spelling.py."""
 
 import dataclasses
-import shlex
 
 import pytest
 
 from lowrank_core.errors import BadValue
 from lowrank_core.methods import METHODS
 from lowrank_core.study.recipe import Recipe, choose, read_recipe, recipe_of
-
-FULL = Recipe(
-    model="some/folder with spaces",
-    text="näive.txt",
-    windows=16,
-    window=64,
-    probe_windows=8,
-    method="nsvd-i",
-    parameters={"share": 0.9},
-    allocator="strs",
-    ratio=0.123456789,
-    overrides={"model.layers.0.mlp.up_proj": 3, "b": None},
-    dense_roles=("q", "k"),
-    dense_blocks=(0, 2),
-    seed=7,
-)
-RECIPES = [Recipe(), Recipe(ratio=0.5, method="svd"), FULL]
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_yaml_round_trip(recipe, tmp_path) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(recipe.to_yaml(), "utf-8")
-    assert recipe_of(read_recipe(path)) == recipe
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_python_round_trip(recipe) -> None:
-    line = recipe.to_python().splitlines()[-1].removeprefix("compressed = lowrank_core.run(").removesuffix(")")
-    assert eval(line, {"lowrank_core": type("L", (), {"Recipe": Recipe})}) == recipe  # noqa: S307
-
-
-def flags(command: str) -> dict[str, str]:
-    words = shlex.split(command)
-    assert words[:4] == ["python", "-m", "lowrank_core", "compress"]
-    return {"model": words[4], **dict(zip(words[5::2], words[6::2], strict=True))}
-
-
-def test_the_command_says_all_that_the_recipe_says() -> None:
-    recipe = Recipe(
-        model="a b", text="t.txt", windows=16, window=64, seed=7, method="svd", allocator="uniform", ratio=0.123456789
-    )
-    assert flags(recipe.to_command()) == {
-        "model": "a b",
-        "--ratio": "0.123456789",
-        "--method": "svd",
-        "--allocator": "uniform",
-        "--calibrate": "t.txt",
-        "--windows": "16",
-        "--window": "64",
-        "--seed": "7",
-    }
-    assert flags(Recipe().to_command())["--ratio"] == "0.3"
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"overrides": {"p": 1}},
-        {"dense_roles": ("q",)},
-        {"dense_blocks": (1,)},
-        {"method": "asvd-0", "parameters": {"alpha": 1.0}},
-        {"probe_windows": 8},
-    ],
-)
-def test_what_no_flag_says_is_left_to_a_recipe_file(values) -> None:
-    assert flags(Recipe(**values).to_command()) == {"model": "demo", "--recipe": "recipe.yaml"}
 
 
 @pytest.mark.parametrize(

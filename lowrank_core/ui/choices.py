@@ -1,0 +1,63 @@
+"""The page as a spelling of a recipe: from the Squeeze page's controls to a Recipe's values, and back."""
+
+from pathlib import Path
+
+from ..calibration.texts import UPLOADED, is_named
+from ..study.recipe import PRESETS, Recipe
+from ..study.spelling import to_command, to_yaml, with_text
+
+BEST = PRESETS["best"]
+CHOICES = (  # what decides a recipe, in the order of `recipe_values`
+    "method", "allocator", "ratio", "text", "upload", "dense_roles", "seed", "storage", "walk", "rest",
+)  # fmt: skip
+
+
+def recipe_values(
+    model: str,
+    method: str,
+    allocator: str,
+    ratio: float,
+    text: str,
+    upload: str | None,
+    dense_roles: list[str],
+    seed: float,
+    storage: str,
+    walk: bool,
+    rest: dict | None = None,
+) -> dict:
+    """The values of a Recipe from the page's components; an uploaded file stands before the named text.
+
+    `rest`: fields that have no control here. BadValue where a link asks for another text than the uploaded one.
+    """
+    rest = dict(rest or {})
+    walked = rest.pop("walk", BEST["walk"])
+    if upload and text.startswith(UPLOADED):
+        with_text(Recipe(text=text), upload)
+    return {
+        **rest,
+        "model": model,
+        "method": method,
+        "allocator": allocator,
+        "ratio": ratio,
+        "text": upload or text,
+        "dense_roles": tuple(dense_roles or ()),
+        "seed": int(seed or 0),
+        "storage": storage,
+        "walk": walked if walk else None,
+    }
+
+
+def choices_of(recipe: Recipe) -> list:
+    """Values of CHOICES that spell a recipe: `recipe_values` of them gives it back."""
+    shown = {**recipe.model_dump(), "upload": None, "dense_roles": list(recipe.dense_roles), "walk": bool(recipe.walk)}
+    kept = recipe.model_dump(exclude_defaults=True)
+    rest = {k: v for k, v in kept.items() if k not in CHOICES and k != "model"}
+    if recipe.walk and recipe.walk.model_dump() != BEST["walk"]:
+        rest["walk"] = recipe.walk.model_dump()
+    return [rest if name == "rest" else shown[name] for name in CHOICES]
+
+
+def spellings(recipe: Recipe) -> tuple[str, str]:
+    """The recipe as a command line and as YAML; an uploaded text goes by its file name, which is all that is known."""
+    named = recipe if is_named(recipe.text) else recipe.model_copy(update={"text": Path(recipe.text).name})
+    return to_command(named), to_yaml(named)
