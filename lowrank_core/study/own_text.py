@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from ..calibration.texts import Text, is_own, settled
 from ..errors import NonFinite
-from ..generation.stream import cache_argument
+from ..generation.cache import cache_argument
 from ..jobs import Job, Progress
 from ..models.loading import LoadedModel
 from ..store import Artefact, Key, Store
