@@ -13,6 +13,7 @@ PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensiti
 GRADIENT_WINDOWS = 16  # of the calibration windows, the first ones, that go backward
 WALK_BATCH = 8  # windows at a time in the anchored walk
 EVALUATION_WINDOWS = 64
+STATES_HELD = 2**28  # bytes of hidden states that a reverse sweep keeps in memory
 FACTORS_HELD = 2**30  # bytes of finished factors a workbench keeps for slicing
 CPU_WINDOW, GPU_WINDOW = 256, 2048
 CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at
