@@ -7,6 +7,8 @@ VERSIONS = {
     "fisher": 1,  # output-gradient moments of a site
     "gradient": 1,  # mean squared output gradient of every site
     "spectrum": 3,  # Spectrum of a site under a method
+    "factors": 1,  # factors of every rank of a large model's unit
+    "walk": 1,  # what the anchored walk made of a large model's block
     "points": 3,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
     "text": 1,  # token ids a model wrote itself

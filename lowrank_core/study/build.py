@@ -19,14 +19,14 @@ from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress, finish
-from ..linalg import check_finite, square_root, stable_rank
+from ..linalg import check_finite, root_of, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
 from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
-from ..store import Artefact
+from ..store import Artefact, Key
 from ..types import Point, Site, Spectrum, Unit, rank_at
-from . import artefacts
+from . import artefacts, spill
 from .artefacts import Body
 from .factoring import error_at, factorize_unit, unit_modules
 from .own_text import written
@@ -46,7 +46,9 @@ class Workbench:
         self.source = study.source
         self.sites = {s.path: s for s in loaded.anatomy.sites}
         self._windows: Tensor | None = None
-        self._factorizations = Shelf(FACTORS_HELD)
+        units = tuple(Unit((s,)) for s in loaded.anatomy.sites)
+        self.large = spill.full_size(units, loaded.model.dtype.itemsize) > FACTORS_HELD  # then factors go to disk
+        self._factorizations = Shelf(0 if self.large else FACTORS_HELD)
         self._probe: Probe | None = None
         self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
         self.body = self._remember_body()
@@ -91,8 +93,9 @@ class Workbench:
         )
 
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
-            stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
+            stats = moments.statistics()
+            del moments
             arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max, "mean": stats.mean}
             self.store.write(
                 self.source.gram(group),
@@ -146,13 +149,29 @@ class Workbench:
         NonFinite naming the site where the numbers are none.
         """
         made = self._factorizations.get(_name(unit))
+        if made is None and self._spilled(unit):
+            made = spill.read(self.store, self._factors_key(unit), self.loaded.device)
+            if made is not None:
+                self._factorizations.put(_name(unit), made)
         if made is None:
             made = self._factorize(unit, self.unit_weight(unit), self.statistics(unit))
-            kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
-            del made  # its float64 factors
-            self._factorizations.put(_name(unit), kept)
-            return kept
+            made = self._put_away(unit, made)
         return made
+
+    def _put_away(self, unit: Unit, made: Factorization) -> Factorization:
+        """Keep what was made, sliceable factors in the model's dtype, and on disk where the model is large."""
+        kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
+        self._factorizations.put(_name(unit), kept)
+        if self._spilled(unit):
+            spill.keep(self.store, self._factors_key(unit), kept)
+        return kept
+
+    def _spilled(self, unit: Unit) -> bool:
+        return self.large and METHODS[unit.method].sliceable
+
+    def _factors_key(self, unit: Unit) -> Key:
+        method = METHODS[unit.method]
+        return self.source.factors(unit.path, unit.method, method.decisive(unit.settings), unit.storage)
 
     def _factorize(self, unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
         if self.study.folder.compressed is not None:
@@ -173,7 +192,8 @@ class Workbench:
 
     def factors(self, unit: Unit, rank: int) -> Factors:
         """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
-        return self.factorization(unit).cut(rank)
+        cut = self.factorization(unit).cut(rank)
+        return spill.alone(cut) if self._spilled(unit) else cut
 
     def bias_shift(self, unit: Unit, cut: Factors) -> Tensor | None:
         """(Σ m,) float64 (W − Ŵ) μ, what centring adds to the bias; None where nothing is centred."""
@@ -183,12 +203,13 @@ class Workbench:
         return self.unit_weight(unit) @ mean - cut.left.double() @ (cut.right.double() @ mean)
 
     def output_root(self, unit: Unit, ridge: float) -> tuple[Tensor, Tensor]:
-        """(m, m) the root of a unit's output-gradient moment and its inverse; I where its method reads no gradients."""
+        """(m, m) a root L of a unit's output-gradient moment Lᵀ L, and its inverse; I where no gradients are read."""
         weight = self.unit_weight(unit)
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         if not METHODS[unit.method].gradients(unit.settings):
             return identity, identity
-        return square_root(self.statistics(unit).output_gram, ridge)
+        root, inverse = root_of(self.statistics(unit).output_gram, ridge)
+        return root.T, inverse.T
 
     def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
         """Unit path → Spectrum, stored as they are made; needs `calibrate`."""
@@ -238,14 +259,15 @@ class Workbench:
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made, moment = self._factorize(unit, weight, statistics), statistics.gram
         if METHODS[unit.method].sliceable:
-            self._factorizations.put(_name(unit), self._in_dtype(unit, made))
+            self._put_away(unit, made)
         if made.mean is not None:
             moment = moment - torch.outer(made.mean, made.mean)
-        energy = float(((weight @ moment) * weight).sum())
         if METHODS[unit.method].sliceable:
+            energy = float(made.output_error[0])  # all of it is lost at rank 0
             ranks = np.arange(unit.max_rank + 1)
             errors = made.output_error.cpu().numpy()
         else:  # one more factorization per rank: only on the candidates' ranks, the same for every storage
+            energy = float(((weight @ moment) * weight).sum())
             plain = replace(unit, storage="factored", biased=False)
             ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
             errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
@@ -254,6 +276,10 @@ class Workbench:
         scale = 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
         sigma = made.sigma.cpu().numpy()
         return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
+
+    def forget_dense(self) -> None:
+        """Let go of all that holds the dense model's weights beside the model itself."""
+        self._probe = self.walked = None
 
     # --- measured points --------------------------------------------------------------------------------------
 
