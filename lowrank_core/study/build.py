@@ -11,27 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
-from ..calibration.backward import go_backward
 from ..calibration.collect import collect
-from ..calibration.fisher import OutputMoments, Prices, collect_fisher
+from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, Progress, finish
-from ..linalg import check_finite, root_of, stable_rank
+from ..linalg import check_finite, root_of
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
+from ..settings import FACTORS_HELD, GRADIENT_WINDOWS
 from ..store import Artefact, Key
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts, spill
 from .artefacts import Body
-from .factoring import error_at, factorize_unit, unit_modules
+from .factoring import factorize_unit, unit_modules
 from .own_text import written
 from .read import Study
 from .shelf import Shelf
+from .spectra import price, spectrum_of
 
 
 class Workbench:
@@ -221,12 +221,12 @@ class Workbench:
         for i, unit in enumerate(missing):
             found[unit.path] = self._spectrum(unit)
             if not METHODS[unit.method].prices:
-                found[unit.path] = self._keep(unit, found[unit.path])
+                found[unit.path] = self.keep_spectrum(unit, found[unit.path])
             yield Progress("spectra", i + 1, len(missing), unit.label)
-        yield from self._price([u for u in missing if METHODS[u.method].prices], found)
+        yield from price(self, [u for u in missing if METHODS[u.method].prices], found)
         return found
 
-    def _keep(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
+    def keep_spectrum(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
         """The spectrum as it is stored and will be read, so that the next run decides alike."""
         key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
         return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(spectrum)))
@@ -234,48 +234,20 @@ class Workbench:
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _price(self, units: list[Unit], found: dict[str, Spectrum]) -> Job[None]:
-        """Put what cutting costs token by token into the spectra of methods that predict the loss, and store them.
-
-        Two estimates are at hand: the method's own, in which inputs and gradients are independent, and a sample that
-        knows how they go together. Their geometric mean chooses better ranks than either (assets/measurements.md).
-        """
-        by_path = {u.path: u for u in units}
-
-        def start(site: Site) -> Prices:
-            made = self.factorization(by_path[site.path])
-            return Prices(made.left, made.right)
-
-        def keep(site: Site, prices: Prices) -> None:
-            spectrum, sample = found[site.path], prices.loss().cpu().numpy()
-            found[site.path] = self._keep(by_path[site.path], replace(spectrum, loss=np.sqrt(spectrum.loss * sample)))
-
-        if units:
-            sites = [self.sites[path] for path in by_path]
-            yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
-
     def _spectrum(self, unit: Unit) -> Spectrum:
         """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
-        made, moment = self._factorize(unit, weight, statistics), statistics.gram
-        if METHODS[unit.method].sliceable:
-            self._put_away(unit, made)
-        if made.mean is not None:
-            moment = moment - torch.outer(made.mean, made.mean)
-        if METHODS[unit.method].sliceable:
-            energy = float(made.output_error[0])  # all of it is lost at rank 0
-            ranks = np.arange(unit.max_rank + 1)
-            errors = made.output_error.cpu().numpy()
-        else:  # one more factorization per rank: only on the candidates' ranks, the same for every storage
-            energy = float(((weight @ moment) * weight).sum())
-            plain = replace(unit, storage="factored", biased=False)
-            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
-            errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
-        loss = None if made.loss is None else made.loss.cpu().numpy()
+        made = spill.read(self.store, self._factors_key(unit), self.loaded.device) if self._spilled(unit) else None
+        if made is None:  # else a run that was stopped before its prices were known had made them
+            made = self._factorize(unit, weight, statistics)
+            if METHODS[unit.method].sliceable:
+                self._put_away(unit, made)
+        return spectrum_of(unit, made, weight, statistics.gram, self.loss_scale(unit))
+
+    def loss_scale(self, unit: Unit) -> float:
+        """½ · mean squared output gradient of a unit: nats per unit of output error."""
         gradient = self.store.read(self.source.gradient()).arrays
-        scale = 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
-        sigma = made.sigma.cpu().numpy()
-        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
+        return 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
 
     def forget_dense(self) -> None:
         """Let go of all that holds the dense model's weights beside the model itself."""

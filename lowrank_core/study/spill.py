@@ -21,8 +21,7 @@ def full_size(units: tuple[Unit, ...], element_size: int) -> int:
 def keep(store: Store, key: Key, made: Factorization) -> None:
     """Store a sliceable factorization."""
     parts = {"left": made.left, "right": made.right, "sigma": made.sigma, "output_error": made.output_error}
-    if made.mean is not None:
-        parts["mean"] = made.mean
+    parts |= {k: v for k, v in (("mean", made.mean), ("loss", made.loss)) if v is not None}
     store.write(key, Artefact({k: raw(v) for k, v in parts.items()}, {"dtype": str(made.left.dtype)}))
 
 

@@ -12,7 +12,12 @@ from lowrank_core.study import build, compress, spill
 from lowrank_core.study.recipe import PRESETS
 
 IDS = torch.arange(30).view(2, 15) * 7 % 300
-RECIPES = {"asvd-i": {}, "centred": {"parameters": {"centre": 1.0}}, "pivoted": {"storage": "pivoted"}, "best": PRESETS["best"]}
+RECIPES = {
+    "asvd-i": {},
+    "centred": {"parameters": {"centre": 1.0}},
+    "pivoted": {"storage": "pivoted"},
+    "best": PRESETS["best"],
+}
 
 
 @torch.no_grad()
@@ -70,9 +75,10 @@ def test_a_run_that_is_stopped_goes_on(tiny, recipe_of, tmp_path, small_memory, 
     """Stopped after any block of any stage; what is stored then is not made again, and the end is the same."""
     recipe = recipe_of(**RECIPES[name])
     straight = compress.run(recipe, Store(tmp_path / "straight"), loaded=load_model(tiny, "cpu"), consume=True)
-    store, stops, worked = Store(tmp_path / "stopped"), 0, []
-    real = spill.keep_pairs
-    monkeypatch.setattr(spill, "keep_pairs", lambda store, key, made: worked.append(key.decided["block"]) or real(store, key, made))
+    store, stops, walked, factored = Store(tmp_path / "stopped"), 0, [], []
+    keep, factorize = spill.keep_pairs, build.factorize_unit
+    monkeypatch.setattr(spill, "keep_pairs", lambda s, k, made: walked.append(k.decided["block"]) or keep(s, k, made))
+    monkeypatch.setattr(build, "factorize_unit", lambda unit, *a: factored.append(unit.path) or factorize(unit, *a))
     while True:
         job, seen = compress.run.steps(recipe, store, loaded=load_model(tiny, "cpu"), consume=True), 0
         before = sum(n for _, n, _ in store.entries())
@@ -90,7 +96,7 @@ def test_a_run_that_is_stopped_goes_on(tiny, recipe_of, tmp_path, small_memory, 
             made = stop.value
             break
     assert stops >= 4 and torch.equal(logits(made.loaded.model), logits(straight.loaded.model))
-    assert worked == sorted(set(worked))  # no block was walked twice
+    assert walked == sorted(set(walked)) and sorted(factored) == sorted(made.ranks)  # nothing was made twice
 
 
 def test_the_dense_model_is_kept_unless_it_is_given_up(bench, recipe_of) -> None:
