@@ -20,6 +20,10 @@ class ModelNotFound(LowRankError):
     """Neither the bundled model, nor a model folder, nor a hub id that exists."""
 
 
+class ModelTooLarge(LowRankError):
+    """A model that has no room in memory, on the disk or under the configured limit."""
+
+
 class ModelUnsupported(LowRankError):
     """A model this program cannot take apart: no linear layers, or already quantized."""
 

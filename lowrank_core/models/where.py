@@ -63,6 +63,11 @@ def locate(name: str | Path) -> ModelFolder:
     return ModelFolder(str(name), path, config, fingerprint(path))
 
 
+def weight_bytes(path: Path) -> int:
+    """Bytes of the safetensors files in a folder."""
+    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+
+
 def fingerprint(path: Path) -> str:
     """Hash of a model folder's configuration, tokenizer and weights."""
     digest = hashlib.sha256()
