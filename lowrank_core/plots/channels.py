@@ -18,6 +18,7 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figur
         mode="markers" if by_index else "lines+markers",
         marker={"size": 4, "color": OKABE_ITO[0]},
         customdata=np.stack([order, summary.abs_max[order], summary.kurtosis[order]], 1),
+        meta=["channel", "largest", "kurtosis"],
         name="rms, measured",
         hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}, largest %{customdata[1]:.3g}, "
         "kurtosis %{customdata[2]:.3g}<extra>measured</extra>",
@@ -59,6 +60,8 @@ def token_heatmap(summary: ChannelSummary) -> go.Figure:
         y=labels,
         colorscale="Viridis",
         customdata=summary.map_values,
+        meta=["|x|"],
+        name="log10 |x|, measured",
         hovertemplate="token %{y}<br>channel %{x}<br>|x| = %{customdata:.3g}<extra>measured</extra>",
         colorbar={
             "tickvals": list(range(low, high + 1)),

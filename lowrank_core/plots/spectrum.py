@@ -25,6 +25,7 @@ def spectrum(
             line={"color": color, "dash": dash, "width": 2},
             name=labels[s.method],
             customdata=np.stack([s.sigma, 100 * s.energy_kept[1:], i * cost_per_rank], 1),
+            meta=["sigma", "energy kept, %", "parameters"],
             hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>"
             "%{customdata[2]:,} parameters<extra>" + labels[s.method] + "</extra>",
         )

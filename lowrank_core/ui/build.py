@@ -12,7 +12,7 @@ import gradio as gr  # noqa: E402
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import recipe_of  # noqa: E402
-from . import api, chat, drawing, see, squeeze  # noqa: E402
+from . import api, chat, drawing, plot, see, squeeze  # noqa: E402
 from .house import FIRST, House  # noqa: E402
 from .relay import guarded  # noqa: E402
 from .squeeze_handlers import prepare, told  # noqa: E402
@@ -117,6 +117,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True,
         server_port=port,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
+        head=plot.head(),
         prevent_thread_lock=True,
         max_file_size="5mb",
         enable_monitoring=False,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from . import plot
 from . import see_handlers as handlers
 from .view import View
 
@@ -19,6 +20,7 @@ class See:
 
     sentence: gr.Markdown
     outliers: gr.Plot
+    picked: gr.Textbox
     site: gr.Dropdown
     how: gr.Radio
     channels: gr.Plot
@@ -66,10 +68,13 @@ def layout(view: View) -> See:
         with gr.Column():
             gr.Markdown("### A · Outlier map\nLoudest channel over the median channel, for everything a layer reads.")
             outliers = gr.Plot(handlers.outlier_map(view, path), show_label=False, elem_id="plot-a")
+            picked = plot.pick("plot-a")
+            plot.tools("plot-a", "Outlier map")
         with gr.Column():
             gr.Markdown("### B · Channels of the selected input")
             channels = gr.Plot(profile, show_label=False, elem_id="plot-b")
             channels_caption = gr.Markdown(profile_caption, elem_classes="caption")
+            plot.tools("plot-b", "Channels")
     with gr.Row():
         site = gr.Dropdown(handlers.site_choices(view), value=path, label="Layer", elem_id="site")
         how = gr.Radio(VIEWS, value=VIEWS[0], label="Channels shown", elem_id="how")
@@ -77,15 +82,18 @@ def layout(view: View) -> See:
         with gr.Column():
             gr.Markdown("### C · Singular values of the selected layer")
             spectrum_plot = gr.Plot(spectrum, show_label=False, elem_id="plot-c")
+            plot.tools("plot-c", "Singular values")
         with gr.Column():
             gr.Markdown("### D · What the cut does to the outputs")
             cut_plot = gr.Plot(cut, show_label=False, elem_id="plot-d")
+            plot.tools("plot-d", "Error of the cut")
     spectrum_caption = gr.Markdown(caption, elem_classes="caption")
     keep = gr.Slider(0.05, 0.95, 0.7, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
     readout_table = gr.Markdown(readout, elem_id="readout")
     return See(
         sentence,
         outliers,
+        picked,
         site,
         how,
         channels,
@@ -115,7 +123,27 @@ def connect(page: See, model: gr.State, read: Callable[[str], View]) -> None:
     def mark(name: str, path: str, keep: float):
         return handlers.spectrum(read(name), path, keep)
 
+    def click(name: str, group: str, how: str, keep: float):
+        view = read(name)
+        path = handlers.first_site(view, group)
+        return (path, *select(name, path, how, keep))
+
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
+    page.picked.submit(
+        click,
+        [model, page.picked, page.how, page.keep],
+        [
+            page.site,
+            page.outliers,
+            page.channels,
+            page.channels_caption,
+            page.spectrum,
+            page.cut,
+            page.spectrum_caption,
+            page.readout,
+        ],
+        **quiet,
+    )
     page.site.input(
         select,
         [model, page.site, page.how, page.keep],

@@ -18,7 +18,11 @@ def site_choices(view: View) -> list[tuple[str, str]]:
 
 def loudest_site(view: View) -> str:
     """The path of the first site that reads the input group with the largest outlier ratio."""
-    group = max(view.summaries, key=lambda s: s.outlier_ratio).group
+    return first_site(view, max(view.summaries, key=lambda s: s.outlier_ratio).group)
+
+
+def first_site(view: View, group: str) -> str:
+    """The path of the first site that reads an input group."""
     return next(s.path for s in view.body.sites if s.group == group)
 
 
