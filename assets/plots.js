@@ -1,5 +1,14 @@
-// What plotly's plots on the page lack: a click on a point reaches Python, and each plot can be kept as SVG or CSV.
+// What plotly's plots on the page lack: a click on a point reaches Python, and each plot can be kept
+// as SVG or CSV. `keepText` saves any text as a file.
 (() => {
+  window.keepText = ({ name, text, kind }) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+
   const plotOf = (name) => document.querySelector(`#${name} .js-plotly-plot`);
 
   // --- clicks: the first text in a point's customdata is written to the hidden box `<plot's id>-pick` ----------------
@@ -33,16 +42,8 @@
     const { plot: name, as } = button.dataset, plot = plotOf(name);
     if (!plot) return;
     if (as === "svg") Plotly.downloadImage(plot, { format: "svg", filename: name });
-    else save(`${name}.csv`, csv(plot));
+    else keepText({ name: `${name}.csv`, text: csv(plot), kind: "text/csv" });
   });
-
-  function save(name, text) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
 
   // one row a point: trace, x, y, what is drawn as colour, and the columns that the trace's meta names
   function csv(plot) {

@@ -12,7 +12,7 @@ import gradio as gr  # noqa: E402
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import recipe_of  # noqa: E402
-from . import api, chat, drawing, plot, see, squeeze  # noqa: E402
+from . import api, chat, chat_events, drawing, plot, see, sides, squeeze  # noqa: E402
 from .house import FIRST, House  # noqa: E402
 from .relay import guarded  # noqa: E402
 from .squeeze_handlers import prepare, told  # noqa: E402
@@ -46,10 +46,10 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
-                chat_page = chat.layout()
+                chat_page = chat.layout(sides.choices(visit, recipe.model))
         see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
         squeeze.connect(squeeze_page, house, model, recipe_of, strip)
-        chat.connect(chat_page, squeeze_page, house, model, recipe_of)
+        chat_events.connect(chat_page, squeeze_page, house, model, recipe_of)
         api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 

@@ -5,6 +5,7 @@ torch is imported by the first call that needs a model, or by `warm_up` behind t
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -27,10 +28,13 @@ from .view import View, best_view
 from .words import size
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
 KEPT_MODELS = 3
+KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 FIRST = "first"  # the visit behind the first screen
 
 
@@ -44,6 +48,7 @@ class Visit:
     recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None
     measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
+    tried: dict[str, Recipe] = field(default_factory=dict)  # label → the recipe of a measured plan
 
     def settle_on(self, recipe: Recipe, plan: Plan) -> Plan:
         """Make this the session's present plan, and return it."""
@@ -61,6 +66,7 @@ class House:
         self._guards: dict[str, threading.Lock] = {}
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
+        self._made: OrderedDict[tuple, nn.Module] = OrderedDict()
         self._visits: dict[str, Visit] = {}
         self._warm = False
 
@@ -71,7 +77,8 @@ class House:
         with self._tables:
             if session not in self._visits:
                 first = self._visits.get(FIRST)
-                self._visits[session] = Visit(measured=[dict(m) for m in first.measured] if first else [])
+                measured, tried = ([dict(m) for m in first.measured], dict(first.tried)) if first else ([], {})
+                self._visits[session] = Visit(measured=measured, tried=tried)
             return self._visits[session]
 
     def leave(self, session: str) -> None:
@@ -156,8 +163,25 @@ class House:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
                 while len(self._benches) > KEPT_MODELS:
-                    self._benches.popitem(last=False)
+                    gone = self._benches.popitem(last=False)[1]
+                    for key in [k for k in self._made if k[0] is gone]:  # they would keep its model in memory
+                        del self._made[key]
             return bench
+
+    def made(self, bench: Workbench, recipe: Recipe, plan: Plan) -> nn.Module | None:
+        """The compressed model of a plan if it was made lately, by anybody."""
+        key = _made_key(bench, recipe, plan)
+        with self._tables:
+            if key in self._made:
+                self._made.move_to_end(key)
+            return self._made.get(key)
+
+    def keep_made(self, bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> None:
+        """Keep a compressed model for the next one who asks; the last few are kept."""
+        with self._tables:
+            self._made[_made_key(bench, recipe, plan)] = model
+            while len(self._made) > KEPT_MADE:
+                self._made.popitem(last=False)
 
     def _guard(self, name: str) -> threading.Lock:
         with self._tables:
@@ -195,3 +219,8 @@ class House:
             return None
         finally:
             job.close()
+
+
+def _made_key(bench: Workbench, recipe: Recipe, plan: Plan) -> tuple:
+    """What decides a compressed model in this process; the workbench itself, so that its number is not used again."""
+    return bench, json.dumps([recipe.decisive(), dict(plan.ranks)], sort_keys=True)

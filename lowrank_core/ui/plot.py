@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
 from ..settings import ASSETS
 
-SCRIPT: Path = ASSETS / "plots.js"
+SCRIPTS = ("plots.js", "strip.js")
 
 
 def head() -> str:
-    """What the page's head needs for clicks, SVG and CSV."""
-    return f"<script>{SCRIPT.read_text('utf-8')}</script>"
+    """The page's own scripts: clicks in plots, SVG and CSV, the token strip."""
+    return "".join(f"<script>{(ASSETS / name).read_text('utf-8')}</script>" for name in SCRIPTS)
 
 
 def pick(name: str) -> gr.Textbox:
