@@ -12,10 +12,24 @@ import gradio as gr  # noqa: E402
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import recipe_of  # noqa: E402
-from . import api, chat, chat_events, drawing, plot, see, sides, squeeze  # noqa: E402
+from . import (  # noqa: E402
+    api,
+    chat,
+    chat_events,
+    drawing,
+    export_handlers,
+    measure,
+    measure_events,
+    plot,
+    see,
+    sides,
+    squeeze,
+)  # fmt: skip
 from .house import FIRST, House  # noqa: E402
 from .relay import guarded  # noqa: E402
 from .squeeze_handlers import prepare, told  # noqa: E402
+
+FILES_KEPT = 3600  # seconds that an uploaded or exported file lies in the page's cache
 
 
 def build(house: House | None = None) -> gr.Blocks:
@@ -31,7 +45,9 @@ def build(house: House | None = None) -> gr.Blocks:
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
 
-    with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(
+        title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
+    ) as page:
         model = gr.State(recipe.model)
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         with gr.Accordion("Load model", open=False), gr.Row():
@@ -47,9 +63,12 @@ def build(house: House | None = None) -> gr.Blocks:
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
                 chat_page = chat.layout(sides.choices(visit, recipe.model))
+            with gr.Tab("Measure", id="measure"):
+                measure_page = measure.layout(export_handlers.code(recipe, "factored"))
         see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
         squeeze.connect(squeeze_page, house, model, recipe_of, strip)
         chat_events.connect(chat_page, squeeze_page, house, model, recipe_of)
+        measure_events.connect(measure_page, squeeze_page, house, model, recipe_of)
         api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 

@@ -12,14 +12,16 @@ import yaml
 from ..errors import LowRankError
 from ..report.transcript import as_json, as_markdown
 from ..study.recipe import Recipe
+from ..study.spelling import said
 from . import chat_handlers as handlers
 from . import sides
 from .chat import VOTES, Chat
 from .chat_handlers import Options
+from .choices import named, recipe_values
 from .house import House
 from .relay import explain, guarded
 from .saving import file, saves
-from .squeeze import Squeeze, recipe_values
+from .squeeze import Squeeze
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SKIP = gr.skip()
@@ -142,14 +144,14 @@ def transcript(kind: str, held: dict, left, right) -> str:
         raise gr.Error("There is no chat to save. Write a message first.", print_exception=False)
     if not held.get("told"):
         raise gr.Error("The file would tell A from B. Vote first.", print_exception=False)
-    recipes = [s.recipe and s.recipe.model_dump(mode="json") for s in held["sides"]]
+    recipes = [s.recipe and named(s.recipe) for s in held["sides"]]
     labels = [s.label for s in held["sides"]]
-    named = list(zip(labels, recipes, chats, strict=True))
+    told = list(zip(labels, [r and r.model_dump(mode="json") for r in recipes], chats, strict=True))
     if kind == "json":
-        return file("chat.json", as_json(named, held["settings"]), "application/json")
-    spelled = {s.label: yaml.safe_load(s.recipe.to_yaml()) for s in held["sides"] if s.recipe}
+        return file("chat.json", as_json(told, held["settings"]), "application/json")
+    spelled = {label: said(recipe) for label, recipe in zip(labels, recipes, strict=True) if recipe}
     return file(
         "chat.md",
-        as_markdown(named, held["settings"], yaml.safe_dump(spelled, sort_keys=False) if spelled else ""),
+        as_markdown(told, held["settings"], yaml.safe_dump(spelled, sort_keys=False) if spelled else ""),
         "text/markdown",
     )

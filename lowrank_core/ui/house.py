@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,7 @@ class House:
     def __init__(self, store: Store | None = None):
         self.store = store or open_store()
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
+        self._importing = threading.Lock()
         self._tables = threading.Lock()  # around the dicts below, never during work
         self._guards: dict[str, threading.Lock] = {}
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -126,7 +127,10 @@ class House:
 
         A folder that changed on disk is loaded anew.
         """
-        from ..models.loading import load_model
+        with self._importing:  # transformers cannot be imported by two threads at once
+            from ..evaluation import speed  # noqa: F401
+            from ..models.loading import load_model
+            from ..study import compress  # noqa: F401
 
         with self._guard(name):  # one visitor's loading does not hold up another's model
             loaded = self._models.get(name)
@@ -148,9 +152,9 @@ class House:
 
         ModelUnsupported for a model that is already compressed.
         """
+        loaded = self.model(recipe.model)
         from ..study.compress import open_workbench
 
-        loaded = self.model(recipe.model)
         if loaded.folder.compressed is not None:
             raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
         words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
@@ -207,10 +211,17 @@ class House:
 
         Returns what the job returns, or None where it was superseded; the job is closed either way.
         """
+        return self._steps(job, session, turn, self._device)
+
+    def waiting(self, job: Job, session: str, turn: int) -> Generator[Progress, None, Any]:
+        """The same of a job that waits rather than computes, such as an upload: the device stays free for others."""
+        return self._steps(job, session, turn, nullcontext())
+
+    def _steps(self, job: Job, session: str, turn: int, held: AbstractContextManager) -> Generator[Progress, None, Any]:
         visit = self.visit(session)
         try:
             while visit.turn == turn:
-                with self._device:
+                with held:
                     try:
                         progress = next(job)
                     except StopIteration as stop:

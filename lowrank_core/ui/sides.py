@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..methods import METHODS
 from ..study.recipe import Recipe
+from ..types import Plan, Unit
 from .house import House, Visit
 from .squeeze_handlers import prepare, told
 from .words import LABELS, recipe_label
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..models.loading import LoadedModel
+    from ..study.build import Workbench
 
 DENSE, NOW = "dense", "now"
 
@@ -32,8 +34,14 @@ class Ready:
     """A side whose model can run."""
 
     side: Side
-    loaded: LoadedModel
+    bench: Workbench
     model: nn.Module
+    plan: Plan | None = None  # None: dense
+    units: tuple[Unit, ...] = ()
+
+    @property
+    def loaded(self) -> LoadedModel:
+        return self.bench.loaded
 
 
 def choices(visit: Visit, model: str) -> list[tuple[str, str]]:
@@ -63,11 +71,11 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
 
     `recipe`: Squeeze's, whose model is the dense one.
     """
+    bench = house.bench(side.recipe or recipe)
     from ..study.compress import compress
 
-    bench = house.bench(side.recipe or recipe)
     if side.recipe is None:
-        return Ready(side, bench.loaded, bench.loaded.model)
+        return Ready(side, bench, bench.loaded.model)
     for stage in prepare(bench, side.recipe):  # the grams that factors are cut from are not shipped
         yield from told(house.steps(stage, lane, turn))
         if house.visit(lane).turn != turn:
@@ -85,4 +93,4 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
         if model is None:
             return None
         house.keep_made(bench, side.recipe, plan, model)
-    return Ready(side, bench.loaded, model)
+    return Ready(side, bench, model, plan, view.units)
