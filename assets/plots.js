@@ -35,6 +35,20 @@
     plot.on("plotly_click", pick);
   }, true);
 
+  // --- marks: the line of a name is moved, with its word, in some plots; nothing else is drawn again -----------------
+  window.moveMark = ({ plots, name, x, text }) => {
+    for (const plot of plots.map(plotOf).filter(Boolean)) {
+      const find = (list) => (list ?? []).findIndex((item) => item.name === name);
+      const line = find(plot.layout.shapes), word = find(plot.layout.annotations);
+      if (line < 0 || word < 0) continue;
+      const at = plot._fullLayout.xaxis.type === "log" ? Math.log10(x) : x; // annotations there are in log10 units
+      Plotly.relayout(plot, {
+        [`shapes[${line}].x0`]: x, [`shapes[${line}].x1`]: x,
+        [`annotations[${word}].x`]: at, [`annotations[${word}].text`]: text,
+      });
+    }
+  };
+
   // --- SVG and CSV -----------------------------------------------------------------------------------------------
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button[data-plot]");

@@ -65,7 +65,7 @@ def build(house: House | None = None) -> gr.Blocks:
                 chat_page = chat.layout(sides.choices(visit, recipe.model))
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"))
-        see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
+        see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})), house)
         squeeze.connect(squeeze_page, house, model, recipe_of, strip)
         chat_events.connect(chat_page, squeeze_page, house, model, recipe_of)
         measure_events.connect(measure_page, squeeze_page, house, model, recipe_of)

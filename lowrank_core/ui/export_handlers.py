@@ -21,7 +21,7 @@ from .house import House, Visit
 from .measure_handlers import drawn, lane_of, table, told
 from .sides import Ready, Side
 from .view import View
-from .words import LABELS, count, percent, size
+from .words import LABELS, count, size
 
 Step = tuple[Any, str]
 
@@ -101,7 +101,7 @@ def report_of(view: View, visit: Visit, held: dict) -> str:
     plan = visit.plan if visit.recipe == recipe and visit.plan else view.plan(points)
     shown = drawing.draw(view, visit, plan, points, None, drawing.recall(view, visit, plan))
     path, body = see_handlers.loudest_site(view), view.body
-    spectrum, cut, *_ = see_handlers.spectrum(view, path, 1 - recipe.ratio)
+    spectrum, energy, cut, lost, _ = see_handlers.spectrum(view, path, 1 - recipe.ratio)
     site, known = body.site(path), named(recipe)
     sections = [
         Section(
@@ -110,8 +110,8 @@ def report_of(view: View, visit: Visit, held: dict) -> str:
             f"{view.study.source.device}. {shown.readout} {shown.status}".replace("**", "").replace("*", ""),
         ),
         Section("Outlier map", plots.outlier_sentence(view.summaries), figure=see_handlers.outlier_map(view, path)),
-        Section(f"Singular values, {site.label}", f"At keep {percent(1 - recipe.ratio)}.", figure=spectrum),
-        Section(f"What the cut does to the outputs, {site.label}", "Predicted, calibration text.", figure=cut),
+        Section(f"Singular values, {site.label}", energy, figure=spectrum),
+        Section(f"What the cut does to the outputs, {site.label}", lost, figure=cut),
     ]
     figures = zip(
         ("What each layer loses", "The plan", "Trade-off"),
