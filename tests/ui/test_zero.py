@@ -52,9 +52,12 @@ CHAT = """
 said = found["chat"] = {}
 began_calls = len(spaces.CALLS)
 bench = house.bench(recipe)
+from lowrank_core.ui.sides import Side
+from lowrank_core.ui.chat_handlers import Options
+pair = (Side("Dense"), Side("Small", recipe))
 def ask():
     last = None
-    for turned, status in chat_handlers.reply(house, recipe, "a", [], [], "the fox", False, 0.0, 8, ""):
+    for turned, status in chat_handlers.reply(house, pair, recipe, "a", [], [], "the fox", Options(max_tokens=8)):
         last = turned or last
     return [last.left[-1]["content"], last.right[-1]["content"]]
 said["there"] = ask()
