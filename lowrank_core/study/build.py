@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
+from ..calibration.backward import go_backward
 from ..calibration.collect import collect
-from ..calibration.fisher import OutputMoments, Prices, collect_fisher, go_backward
+from ..calibration.fisher import OutputMoments, Prices, collect_fisher
 from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported

@@ -29,7 +29,7 @@ from . import (  # noqa: E402
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
 from .house import House  # noqa: E402
 from .relay import guarded  # noqa: E402
-from .squeeze_handlers import calibrated  # noqa: E402
+from .squeeze_handlers import calibrated, told  # noqa: E402
 from .visits import FIRST  # noqa: E402
 
 FILES_KEPT = 3600  # seconds that an uploaded or exported file lies in the page's cache
@@ -102,7 +102,11 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
         recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "overrides": {}})
         turn = house.next_turn(session)
         yield ["Loading …", *others]
-        house.bench(recipe)
+        for _, line in told(house.waiting(house.opening(recipe.model), session, turn)):
+            yield [line, *others]
+        if house.visit(session).turn != turn:
+            yield ["Stopped. The earlier model stays loaded.", *others]
+            return
         for _, line in calibrated(house, recipe, session, turn):
             yield [line, *others]
         view = house.view(recipe)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
-from ..jobs import Job, Progress
+from ..jobs import Job, Progress, finish
 from ..store import Store
 from ..study.read import open_store
 from ..study.recipe import Recipe, recipe_of
@@ -118,13 +118,17 @@ class House:
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
-        """A loaded model; raises what `Residents.load` raises and keeps the others."""
+        """A loaded model; raises what `Residents.opening` raises and keeps the others."""
+        return finish(self.opening(name))
+
+    def opening(self, name: str) -> Job[LoadedModel]:
+        """The same as a job, which may take long: it downloads."""
         with self._importing:  # transformers cannot be imported by two threads at once
             from ..evaluation import speed  # noqa: F401
             from ..models import loading  # noqa: F401
             from ..study import compress  # noqa: F401
 
-        return self.models.load(name)
+        return (yield from self.models.opening(name))
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""

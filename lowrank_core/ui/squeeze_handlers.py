@@ -18,6 +18,7 @@ from .drawing import HELD_OUT, Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
 from .view import View
+from .words import size
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
@@ -94,6 +95,8 @@ def told(steps: Generator) -> States:
 
 def line_of(progress: Progress) -> str:
     """A job's progress in words."""
+    if progress.unit == "bytes":
+        return f"{progress.stage.capitalize()}: {size(progress.done)} of {size(progress.total)}, {progress.item}"
     return f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
 
 

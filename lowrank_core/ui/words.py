@@ -1,10 +1,13 @@
 """Numbers and names as a person reads them."""
 
 from ..methods import METHODS
+from ..models import room
 from ..settings import COMPARED
 from ..study.recipe import Recipe
 
 LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
+
+size = room.size
 
 
 def recipe_label(recipe: Recipe) -> str:
@@ -19,14 +22,6 @@ def count(n: float) -> str:
         if abs(n) >= size:
             return f"{n / size:.3g} {unit}"
     return f"{n:.0f}"
-
-
-def size(n: float) -> str:
-    """13.1 MB."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if abs(n) >= limit:
-            return f"{n / limit:.3g} {unit}"
-    return f"{n:.0f} B"
 
 
 def percent(share: float) -> str:
