@@ -2,13 +2,16 @@
 
 from .caption import (
     channel_caption,
+    energy_caption,
+    map_caption,
     outlier_sentence,
     plan_caption,
+    scaled_caption,
     sensitivity_caption,
     spectrum_caption,
     tradeoff_caption,
 )
-from .channels import channel_profile, token_heatmap
+from .channels import channel_profile, rms_after, token_heatmap
 from .outliers import outlier_map
 from .plan import plan_map
 from .sensitivity import sensitivity_curves
@@ -19,10 +22,14 @@ __all__ = [
     "channel_caption",
     "channel_profile",
     "cut_error",
+    "energy_caption",
+    "map_caption",
     "outlier_map",
     "outlier_sentence",
     "plan_caption",
     "plan_map",
+    "rms_after",
+    "scaled_caption",
     "sensitivity_caption",
     "sensitivity_curves",
     "spectrum",

@@ -17,9 +17,9 @@ from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
-from .house import Visit
 from .view import View
-from .words import LABELS, count, percent, size
+from .visits import Visit
+from .words import LABELS, count, percent, recipe_label, size
 
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
@@ -129,6 +129,7 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     label = f"{LABELS[recipe.method]}, {how}, ratio {recipe.ratio:g}; {now.setting}"
     for m in visit.measured:
         m["now"] = False
+    visit.tried[recipe_label(recipe)] = recipe
     visit.measured[:] = [m for m in visit.measured if m["label"] != label]
     visit.measured.append(
         {

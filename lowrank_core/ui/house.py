@@ -5,79 +5,76 @@ torch is imported by the first call that needs a model, or by `warm_up` behind t
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
-from ..jobs import Job, Progress
-from ..models.where import locate
+from ..jobs import Job, Progress, finish
 from ..store import Store
 from ..study.read import open_store
-from ..study.recipe import Recipe
+from ..study.recipe import Recipe, recipe_of
 from ..types import Plan
+from .host import LOCAL, Host
+from .line import Line
+from .residents import Residents
 from .view import View, best_view
+from .visits import Visit, Visits
 from .words import size
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
-KEPT_MODELS = 3
-FIRST = "first"  # the visit behind the first screen
-
-
-@dataclass
-class Visit:
-    """One open page: a counter that supersedes running work, and the plan it last settled on."""
-
-    turn: int = 0
-    stopped: bool = False  # by the visitor, rather than by newer work
-    settling: int = 0  # the turn that is being measured, so that it is measured once
-    recipe: Recipe | None = None  # the one that `plan` is of
-    plan: Plan | None = None
-    measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
-
-    def settle_on(self, recipe: Recipe, plan: Plan) -> Plan:
-        """Make this the session's present plan, and return it."""
-        self.recipe, self.plan = recipe, plan
-        return plan
+KEPT_BENCHES = 3
+KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 
 
 class House:
     """One per process."""
 
-    def __init__(self, store: Store | None = None):
-        self.store = store or open_store()
+    def __init__(self, store: Store | None = None, host: Host = LOCAL):
+        self.store, self.host = store or open_store(), host
+        self.models = Residents(host, self._forget)
+        self.visits = Visits()
+        self.line = None if host.slice_seconds is None else Line(host.slice_seconds)
+        self.zero: Callable[..., Generator] | None = None  # on ZeroGPU: runs a handler in a worker
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
+        self._importing = threading.Lock()
         self._tables = threading.Lock()  # around the dicts below, never during work
         self._guards: dict[str, threading.Lock] = {}
-        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
-        self._visits: dict[str, Visit] = {}
+        self._made: OrderedDict[tuple, nn.Module] = OrderedDict()
         self._warm = False
+
+    def in_worker(self) -> House:
+        """This house in a forked worker: whatever other threads held or waited for stayed behind."""
+        if self.zero is not None:
+            self.line = self.zero = None
+            self._device, self._tables, self._importing = threading.Lock(), threading.Lock(), threading.Lock()
+            self._guards = {}
+            self.visits.after_fork()
+            self.models.after_fork()
+        return self
 
     # --- visitors ---------------------------------------------------------------------------------------------
 
     def visit(self, session: str) -> Visit:
-        """The Visit of a session; a new one starts with the points that the first screen shows."""
-        with self._tables:
-            if session not in self._visits:
-                first = self._visits.get(FIRST)
-                self._visits[session] = Visit(measured=[dict(m) for m in first.measured] if first else [])
-            return self._visits[session]
+        """The Visit of a session."""
+        return self.visits.get(session)
 
     def leave(self, session: str) -> None:
         """Forget a session."""
-        for name in [n for n in self._visits if n.partition("/")[0] == session]:
-            self._visits.pop(name).turn += 1
+        self.visits.leave(session)
 
     def next_turn(self, session: str) -> int:
         """A new turn number: whatever ran for the session under an older one stops at its next step."""
@@ -85,6 +82,10 @@ class House:
         visit.turn += 1
         visit.stopped = False
         return visit.turn
+
+    def recipe(self, values: dict[str, Any]) -> Recipe:
+        """The Recipe of untrusted values, where this host follows it."""
+        return self.host.check(recipe_of(values))
 
     @staticmethod
     def memory_line() -> str:
@@ -108,6 +109,8 @@ class House:
         def work() -> None:
             time.sleep(delay)
             bench = self.bench(Recipe())
+            if self.zero:  # the device is in the workers
+                return
             for job in (bench.calibrate(), bench.probe()):
                 for _ in self.steps(job, "warm-up", 0):
                     pass
@@ -115,35 +118,42 @@ class House:
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
-        """A loaded model, the last few of which are kept; raises what `load_model` raises and keeps the others.
+        """A loaded model; raises what `Residents.opening` raises and keeps the others."""
+        return finish(self.opening(name))
 
-        A folder that changed on disk is loaded anew.
-        """
-        from ..models.loading import load_model
+    def opening(self, name: str) -> Job[LoadedModel]:
+        """The same as a job, which may take long: it downloads."""
+        with self._importing:  # transformers cannot be imported by two threads at once
+            from ..evaluation import speed  # noqa: F401
+            from ..models import loading  # noqa: F401
+            from ..study import compress  # noqa: F401
 
-        with self._guard(name):  # one visitor's loading does not hold up another's model
-            loaded = self._models.get(name)
-            if loaded is None or loaded.folder.fingerprint != locate(name).fingerprint:
-                loaded = load_model(name)
-            with self._tables:
-                self._models[name] = loaded
-                self._models.move_to_end(name)
-                while len(self._models) > KEPT_MODELS:
-                    self._models.popitem(last=False)
-            return loaded
+        return (yield from self.models.opening(name))
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""
-        return self._models.get(name)
+        return self.models.get(name)
+
+    def _forget(self, loaded: LoadedModel) -> None:
+        """Give up the workbenches that would keep a model in memory."""
+        with self._tables:
+            for key in [k for k, bench in self._benches.items() if bench.loaded is loaded]:
+                self._drop_made(self._benches.pop(key))
+
+    def _drop_made(self, bench: Workbench) -> None:
+        """Give up the compressed models of a workbench: they would keep its model in memory."""
+        for key in [k for k in self._made if k[0] is bench]:
+            del self._made[key]
 
     def bench(self, recipe: Recipe) -> Workbench:
         """The Workbench of a recipe's model and text, shared by everybody who works on both.
 
         ModelUnsupported for a model that is already compressed.
         """
+        self.host.check(recipe)
+        loaded = self.model(recipe.model)
         from ..study.compress import open_workbench
 
-        loaded = self.model(recipe.model)
         if loaded.folder.compressed is not None:
             raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
         words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
@@ -155,9 +165,24 @@ class House:
             with self._tables:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
-                while len(self._benches) > KEPT_MODELS:
-                    self._benches.popitem(last=False)
+                while len(self._benches) > KEPT_BENCHES:
+                    self._drop_made(self._benches.popitem(last=False)[1])
             return bench
+
+    def made(self, bench: Workbench, recipe: Recipe, plan: Plan) -> nn.Module | None:
+        """The compressed model of a plan if it was made lately, by anybody."""
+        key = _made_key(bench, recipe, plan)
+        with self._tables:
+            if key in self._made:
+                self._made.move_to_end(key)
+            return self._made.get(key)
+
+    def keep_made(self, bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> None:
+        """Keep a compressed model for the next one who asks; the last few are kept."""
+        with self._tables:
+            self._made[_made_key(bench, recipe, plan)] = model
+            while len(self._made) > KEPT_MADE:
+                self._made.popitem(last=False)
 
     def _guard(self, name: str) -> threading.Lock:
         with self._tables:
@@ -165,9 +190,10 @@ class House:
 
     def view(self, recipe: Recipe) -> View:
         """What is stored about a recipe, as measured on the device its model is loaded on."""
+        self.host.check(recipe)
         loaded = self.loaded(recipe.model)
         if loaded is None:
-            return best_view(recipe, self.store, "cpu", None)
+            return best_view(recipe, self.store, "cuda" if self.zero else "cpu", None)
         return best_view(recipe, self.store, loaded.device.type, loaded.dtype)
 
     # --- the device -------------------------------------------------------------------------------------------
@@ -183,10 +209,17 @@ class House:
 
         Returns what the job returns, or None where it was superseded; the job is closed either way.
         """
+        return self._steps(job, session, turn, self._device)
+
+    def waiting(self, job: Job, session: str, turn: int) -> Generator[Progress, None, Any]:
+        """The same of a job that waits rather than computes, such as an upload: the device stays free for others."""
+        return self._steps(job, session, turn, nullcontext())
+
+    def _steps(self, job: Job, session: str, turn: int, held: AbstractContextManager) -> Generator[Progress, None, Any]:
         visit = self.visit(session)
         try:
             while visit.turn == turn:
-                with self._device:
+                with held:
                     try:
                         progress = next(job)
                     except StopIteration as stop:
@@ -195,3 +228,8 @@ class House:
             return None
         finally:
             job.close()
+
+
+def _made_key(bench: Workbench, recipe: Recipe, plan: Plan) -> tuple:
+    """What decides a compressed model in this process; the workbench itself, so that its number is not used again."""
+    return bench, json.dumps([recipe.decisive(), dict(plan.ranks)], sort_keys=True)
