@@ -10,7 +10,7 @@ TEXTS_FOLDER = ASSETS / "texts"
 
 CALIBRATION_WINDOWS = 128
 PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensitivity point is measured on
-GRADIENT_WINDOWS = 16  # of the calibration windows, the first ones, that go backward
+PRICED_WINDOWS = 32  # of the calibration windows, the first ones, that go backward to price what a cut costs
 WALK_BATCH = 8  # windows at a time in the anchored walk
 EVALUATION_WINDOWS = 64
 FACTORS_HELD = 2**30  # bytes of finished factors a workbench keeps for slicing

@@ -165,14 +165,12 @@ class Spectrum:
     ranks: np.ndarray  # (K,) the ranks the errors are given at, rising, from 0 to R
     output_error: np.ndarray  # (K,) tr(Δ C Δᵀ): mean squared change of the output, summed over outputs
     energy: float  # tr(W C Wᵀ), the error of rank 0
-    loss_scale: float  # ½ · mean squared output gradient: nats per unit of output error
-    loss: np.ndarray | None = None  # (K,) predicted nats, of methods that weigh the outputs themselves
+    loss: np.ndarray  # (K,) predicted nats above dense: what the cut costs, to second order in the loss
     stable_rank: float = 0.0  # ‖W‖²_F / σ₁² of the weight itself
 
     def predicted(self, rank: int | np.ndarray) -> np.ndarray:
         """Predicted nll above dense (nats per token) at a rank; between given ranks by linear interpolation."""
-        nats = self.loss_scale * self.output_error if self.loss is None else self.loss
-        return np.interp(rank, self.ranks, nats)
+        return np.interp(rank, self.ranks, self.loss)
 
     @property
     def energy_kept(self) -> np.ndarray:

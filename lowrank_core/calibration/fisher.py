@@ -1,4 +1,4 @@
-"""What loss gradients say of a site: their second moment, the Fisher information of its weights, the price of a cut.
+"""What loss gradients say of a site: their second moment, and the Fisher information of its weights.
 
 Labels are sampled from the model itself (the true Fisher information), seeded.
 """
@@ -6,19 +6,25 @@ Labels are sampled from the model itself (the true Fisher information), seeded.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..jobs import Job, Progress
-from ..linalg import corner_sums
 from ..models.loading import LoadedModel
 from ..models.surgery import share_copy
 from ..types import Site
 
 BATCH = 4  # windows at a time
 HELD = 2 * 2**30  # bytes of output moments collected in one sweep; more sites take more sweeps
+
+
+class Sums(Protocol):
+    """What `go_backward` adds tokens to."""
+
+    def add(self, x: Tensor, g: Tensor, where: str) -> None: ...
 
 
 @dataclass
@@ -70,31 +76,6 @@ class OutputMoments:
         }
 
 
-class Prices:
-    """Running sums over tokens for one site's factors: what cutting at each rank costs, token by token."""
-
-    def __init__(self, left: Tensor, right: Tensor):
-        kind = torch.promote_types(left.dtype, torch.float32)  # half precision sums too coarsely
-        self.left, self.right = left.to(kind), right.to(kind)  # (m, R), (R, n)
-        self.tokens = 0
-        self.products = torch.zeros(left.shape[1], left.shape[1], dtype=torch.float64, device=left.device)
-
-    def add(self, x: Tensor, g: Tensor, where: str) -> None:
-        """Add inputs x (B, T, n) and gradients g (B, T, m) at a site."""
-        kind = self.left.dtype
-        parts = (g.flatten(0, -2).to(kind) @ self.left) * (x.flatten(0, -2).to(kind) @ self.right.T)
-        self.tokens += len(parts)
-        self.products += (parts.T @ parts).double()
-
-    def loss(self) -> Tensor:
-        """(R + 1,) ½ E[(gᵀ Δ x)²] at ranks 0 … R, Δ = left[:, r:] right[r:]: the loss to second order, in nats.
-
-        Unlike ½ tr(ΔᵀGΔC) it knows that loud tokens may have faint gradients.
-        """
-        tail = corner_sums(self.products) / (2 * max(self.tokens, 1))
-        return tail.flip(0).cummax(0).values.flip(0)  # a greater cut never counts as the cheaper one
-
-
 def collect_fisher(
     loaded: LoadedModel,
     windows: Tensor,
@@ -111,8 +92,8 @@ def go_backward(
     loaded: LoadedModel,
     windows: Tensor,
     sites: Iterable[Site],
-    start: Callable[[Site], OutputMoments | Prices],
-    on_site: Callable[[Site, OutputMoments | Prices], None],
+    start: Callable[[Site], Sums],
+    on_site: Callable[[Site, Sums], None],
     seed: int = 0,
 ) -> Job[None]:
     """Starts sums for every site, adds every token's inputs and gradients to them, and hands them to `on_site`.
@@ -155,7 +136,7 @@ def _sweeps(sites: Iterable[Site]) -> Iterator[list[Site]]:
 
 
 @contextmanager
-def _watching(model: nn.Module, moments: dict[str, OutputMoments | Prices], length: int):
+def _watching(model: nn.Module, moments: dict[str, Sums], length: int):
     def by_window(x: Tensor) -> Tensor:
         return x.detach().reshape(-1, length, x.shape[-1])  # some families hand their MLP all tokens in one row
 

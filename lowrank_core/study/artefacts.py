@@ -58,14 +58,12 @@ def pack_spectrum(spectrum: Spectrum) -> Artefact:
         "sigma": spectrum.sigma.astype(np.float32),
         "ranks": spectrum.ranks.astype(np.int32),
         "output_error": spectrum.output_error.astype(np.float32),
+        "loss": spectrum.loss.astype(np.float32),
     }
-    if spectrum.loss is not None:
-        arrays["loss"] = spectrum.loss.astype(np.float32)
     facts = {
         "path": spectrum.path,
         "method": spectrum.method,
         "energy": spectrum.energy,
-        "loss_scale": spectrum.loss_scale,
         "stable_rank": spectrum.stable_rank,
     }
     return Artefact(arrays, facts)

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
-from ..calibration.fisher import OutputMoments, Prices, collect_fisher, go_backward
-from ..calibration.gradients import collect_gradients
+from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
@@ -22,13 +21,14 @@ from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
+from ..settings import CANDIDATES, FACTORS_HELD
 from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
 from .factoring import error_at, factorize_unit, unit_modules
 from .own_text import written
+from .pricing import priced, runs
 from .read import Study
 from .shelf import Shelf
 
@@ -83,7 +83,7 @@ class Workbench:
     # --- statistics -------------------------------------------------------------------------------------------
 
     def calibrate(self) -> Job[None]:
-        """Statistics of every input group and gradients of every site, as far as they are not stored."""
+        """Statistics of every input group, as far as they are not stored."""
         groups = self.loaded.anatomy.groups
         done = frozenset(
             k for k in groups if self.store.read(self.source.channels(k)) and self.store.read(self.source.gram(k))
@@ -98,14 +98,9 @@ class Workbench:
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
             )
 
-        gradient = self.store.read(self.source.gradient())
-        if gradient is None or len(done) < len(groups):
-            yield from self.read_windows()
         if len(done) < len(groups):
-            yield from collect(self.loaded, self.windows, keep, done)
-        if gradient is None:
-            squares = yield from collect_gradients(self.loaded, self.windows[:GRADIENT_WINDOWS], self.source.seed)
-            self.store.write(self.source.gradient(), Artefact({p: g.cpu().numpy() for p, g in squares.items()}))
+            windows = yield from self.read_windows()
+            yield from collect(self.loaded, windows, keep, done)
 
     def collect_fisher(self) -> Job[None]:
         """The output-gradient moments of every site, as far as they are not stored; over all calibration windows."""
@@ -196,41 +191,31 @@ class Workbench:
         missing = [u for u in units if found[u.path] is None]
         if any(METHODS[u.method].gradients(u.settings) for u in missing):
             yield from self.collect_fisher()
-        for i, unit in enumerate(missing):
-            found[unit.path] = self._spectrum(unit)
-            if not METHODS[unit.method].prices:
-                found[unit.path] = self._keep(unit, found[unit.path])
-            yield Progress("spectra", i + 1, len(missing), unit.label)
-        yield from self._price([u for u in missing if METHODS[u.method].prices], found)
+        made = 0
+        for run in runs(missing):
+            for unit in run:
+                found[unit.path] = self._spectrum(unit)
+                made += 1
+                yield Progress("spectra", made, len(missing), unit.label)
+            prices = yield from priced(self, run, found)
+            for unit in run:
+                found[unit.path] = self._keep(unit, found[unit.path], prices[unit.path])
         return found
 
-    def _keep(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
-        """The spectrum as it is stored and will be read, so that the next run decides alike."""
+    def _keep(self, unit: Unit, spectrum: Spectrum, price: np.ndarray) -> Spectrum:
+        """The spectrum with its price, as it is stored and will be read, so that the next run decides alike.
+
+        A method that predicts the loss itself (`two-sided`, in whose estimate inputs and gradients are independent) is
+        priced at the geometric mean of both, which chooses better ranks than either (assets/measurements.md).
+        """
+        loss = np.sqrt(spectrum.loss * price) if spectrum.loss.any() else price
         key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
-        return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(spectrum)))
+        return artefacts.unpack_spectrum(
+            self.store.write(key, artefacts.pack_spectrum(replace(spectrum, loss=loss)))
+        )
 
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
-
-    def _price(self, units: list[Unit], found: dict[str, Spectrum]) -> Job[None]:
-        """Put what cutting costs token by token into the spectra of methods that predict the loss, and store them.
-
-        Two estimates are at hand: the method's own, in which inputs and gradients are independent, and a sample that
-        knows how they go together. Their geometric mean chooses better ranks than either (assets/measurements.md).
-        """
-        by_path = {u.path: u for u in units}
-
-        def start(site: Site) -> Prices:
-            made = self.factorization(by_path[site.path])
-            return Prices(made.left, made.right)
-
-        def keep(site: Site, prices: Prices) -> None:
-            spectrum, sample = found[site.path], prices.loss().cpu().numpy()
-            found[site.path] = self._keep(by_path[site.path], replace(spectrum, loss=np.sqrt(spectrum.loss * sample)))
-
-        if units:
-            sites = [self.sites[path] for path in by_path]
-            yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
 
     def _spectrum(self, unit: Unit) -> Spectrum:
         """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
@@ -248,11 +233,9 @@ class Workbench:
             plain = replace(unit, storage="factored", biased=False)
             ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
             errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
-        loss = None if made.loss is None else made.loss.cpu().numpy()
-        gradient = self.store.read(self.source.gradient()).arrays
-        scale = 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
+        loss = np.zeros(len(ranks)) if made.loss is None else made.loss.cpu().numpy()
         sigma = made.sigma.cpu().numpy()
-        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
+        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, loss, stable_rank(weight))
 
     # --- measured points --------------------------------------------------------------------------------------
 
