@@ -33,6 +33,11 @@ class Site:
     def label(self) -> str:
         return f"block {self.block} · {self.role}"
 
+    @property
+    def form(self) -> tuple:
+        """What decides the cost of a rank."""
+        return "factored", False, self.d_out, self.d_in
+
     def cost(self, rank: int) -> int:
         """Parameters of plain factors of a rank: r (m + n)."""
         return rank * (self.d_out + self.d_in)
@@ -86,6 +91,11 @@ class Unit:
     def max_rank(self) -> int:
         return min(self.d_out, self.d_in)
 
+    @property
+    def form(self) -> tuple:
+        """What decides the cost of a rank: units of one form cost the same."""
+        return self.storage, self.biased, self.d_out, self.d_in
+
     def cost(self, rank: int) -> int:
         """Parameters at a rank, or at an array of them.
 
@@ -104,6 +114,7 @@ class Priced(Protocol):
     d_in: int
     parameters: int
     max_rank: int
+    form: tuple  # what decides the cost of a rank
 
     def cost(self, rank: int) -> int: ...
 
@@ -186,8 +197,21 @@ class Point:
     path: str
     keep: float  # the candidate: kept share of the site's parameters
     rank: int
-    delta_nll: float  # nats per token above dense, same windows
-    stderr: float  # over windows
+    deltas: tuple[float, ...]  # nats per token above dense, window by window, on the first so many probe windows
+
+    @property
+    def delta_nll(self) -> float:
+        """Nats per token above dense: the mean over windows."""
+        return sum(self.deltas) / len(self.deltas)
+
+    @property
+    def stderr(self) -> float:
+        """The standard error of the mean; 0 where one window tells no spread."""
+        return float(np.std(self.deltas, ddof=1) / len(self.deltas) ** 0.5) if len(self.deltas) > 1 else 0.0
+
+    @property
+    def windows(self) -> int:
+        return len(self.deltas)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from ..store import Artefact
 from ..types import Point, Site, Spectrum, Unit, rank_at
 from . import artefacts
 from .artefacts import Body
-from .factoring import error_at, factorize_unit, unit_modules
+from .factoring import error_at, factorize_unit
+from .measuring import measured
 from .own_text import written
 from .pricing import priced, runs
 from .read import Study
@@ -247,29 +248,9 @@ class Workbench:
             self._probe = probe
         return self._probe
 
-    def measure(self, wanted: Iterable[tuple[Unit, float]]) -> Job[list[Point]]:
-        """The points asked for as (unit, keep), in that order; stored ones cost nothing, new ones are stored at once.
-
-        Yields one Progress per point, with the Point as its value.
-        """
-        wanted, found = list(wanted), []
-        known = {u.path: self.study.points(u) for u in {u.path: u for u, _ in wanted}.values()}
-        if any(METHODS[u.method].gradients(u.settings) and k not in known[u.path] for u, k in wanted):
-            yield from self.collect_fisher()
-        for i, (unit, keep) in enumerate(wanted):
-            point = known[unit.path].get(keep)
-            if point is None:
-                probe = yield from self.probe()
-                rank = rank_at(unit, keep)
-                modules = unit_modules(self, unit, rank)
-                point = probe.measure(unit, keep, rank, modules)
-                key = self.study.points_key(unit)
-                self.store.update(
-                    key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p})
-                )
-            found.append(point)
-            yield Progress("sensitivity", i + 1, len(wanted), unit.label, point)
-        return found
+    def measure(self, wanted: Iterable[tuple[Unit, float]], windows: int | None = None) -> Job[list[Point]]:
+        """The points asked for as (unit, keep), each on the first `windows` probe windows, or on all; see `measured`."""
+        return (yield from measured(self, wanted, windows))
 
 
 def _name(unit: Unit) -> tuple:

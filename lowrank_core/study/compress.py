@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..allocation import ALLOCATORS
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
 from ..evaluation.perplexity import perplexity
@@ -24,10 +23,12 @@ from . import artefacts
 from .anchored import walk_once
 from .build import Workbench
 from .factoring import unit_modules
+from .knowledge import Knowledge
 from .own_text import written
-from .planning import make_plan, measuring_order, predicted_nll
+from .planning import make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
+from .settling import settle
 from .units import units_of
 
 
@@ -79,13 +80,10 @@ def run(
     spectra = yield from bench.spectra(units)
     clock.lap("spectra")
 
-    points = {}
-    if ALLOCATORS[recipe.allocator].measures:
-        for point in (yield from bench.measure(measuring_order(units, recipe, spectra))):
-            points.setdefault(point.path, {})[point.keep] = point
+    known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    plan = make_plan(units, recipe, spectra, points)
+    plan = make_plan(recipe, known)
     clock.lap("plan")
 
     model = yield from compress.steps(bench, recipe, plan)
@@ -103,6 +101,18 @@ def run(
         before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units),
         model.dtype.itemsize,
     )
+
+
+def learn(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Knowledge]:
+    """What the recipe wants measured before its plan: nothing, until the plan settles, or the whole table."""
+    if recipe.measuring == "none":
+        return known
+    known = replace(known, points={u.path: bench.study.points(u) for u in known.grid.units})
+    if recipe.measuring == "settled":
+        return (yield from settle(bench, recipe, known)).known
+    for point in (yield from bench.measure(whole_table(known.grid.units, recipe))):
+        known = known.knowing(point)
+    return known
 
 
 def open_workbench(
