@@ -20,6 +20,18 @@ class ModelNotFound(LowRankError):
     """Neither the bundled model, nor a model folder, nor a hub id that exists."""
 
 
+class ModelNotFetched(LowRankError):
+    """A model on the Hub that could not be downloaded: no network, too many requests, a server that fails or stalls."""
+
+
+class ModelGated(LowRankError):
+    """A model on the Hub that opens only to those who accepted its terms, or a token that is not accepted."""
+
+
+class ModelTooLarge(LowRankError):
+    """A model that has no room in memory, on the disk or under the configured limit."""
+
+
 class ModelUnsupported(LowRankError):
     """A model this program cannot take apart: no linear layers, or already quantized."""
 

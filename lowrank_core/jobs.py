@@ -22,6 +22,7 @@ class Progress:
     total: int
     item: str = ""
     value: Any = None
+    unit: str = ""  # of done and total where they are no steps: "bytes"
 
 
 Job = Generator[Progress, None, T]

@@ -13,12 +13,22 @@ PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensiti
 PRICED_WINDOWS = 32  # of the calibration windows, the first ones, that go backward to price what a cut costs
 WALK_BATCH = 8  # windows at a time in the anchored walk
 EVALUATION_WINDOWS = 64
+STATES_HELD = 2**28  # bytes of hidden states that a reverse sweep keeps in memory
 FACTORS_HELD = 2**30  # bytes of finished factors a workbench keeps for slicing
 CPU_WINDOW, GPU_WINDOW = 256, 2048
 CANDIDATES = tuple(k / 10 for k in range(1, 10))  # kept shares a site is measured at
 SEED = 0
 COMPARED = ("svd", "asvd-0", "asvd-i", "nsvd-i", "two-sided")  # methods a picture shows beside the chosen one
+HUB_STALL = 30.0  # seconds without a byte after which a download is given up
+HUB_ANSWER = 4.0  # seconds the Hub has for an answer
+WORKING_ROOM = 1.3  # memory a model is worked on in, over that of its weights
 HUB_TEXT_BYTES = 2_000_000  # of a data set on the Hub, how much text is fetched
+
+
+def model_limit() -> int | None:
+    """The most bytes of weights a model may have: `LOWRANK_MODEL_LIMIT`, in GB; None where nothing is set."""
+    said = os.environ.get("LOWRANK_MODEL_LIMIT")
+    return int(float(said) * 1e9) if said else None
 
 
 def cache_folder() -> Path:

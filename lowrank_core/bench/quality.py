@@ -29,7 +29,8 @@ def quality(
     Raises the LowRankError of the first combination that fails: a failure is no row.
     """
     groups, texts = grid.recipes(), [read_text(name) for name in grid.texts]
-    loaded = loaded or load_model(grid.model, device, dtype)
+    if loaded is None:
+        loaded = yield from load_model.steps(grid.model, device, dtype)
     bench = open_workbench(groups[0][0], store, loaded=loaded)
     dense = {}
     for text in texts:

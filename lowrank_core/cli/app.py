@@ -29,10 +29,17 @@ app.add_typer(cache.app, name="cache")
 
 
 @app.callback()
-def root(debug: Annotated[bool, typer.Option("--debug", help="Show where a failure came from.")] = False) -> None:
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where a failure came from.")] = False,
+    token: Annotated[
+        str,
+        typer.Option("--token", metavar="TOKEN", help="For gated models of the Hub; HF_TOKEN keeps it unseen."),
+    ] = None,
+) -> None:
     """Low-rank compression of language models, seen and measured.
 
-    MODEL is demo or a model folder; TEXT is the name of a text, a UTF-8 file, or a mix; a ratio is the share removed.
+    MODEL is demo, a model folder, or a hub id: owner/name or owner/name@revision.
+    TEXT is the name of a text, a UTF-8 file, or a mix; a ratio is the share removed.
     """
 
 
@@ -40,11 +47,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command line: 0, 1 (our mistake), 2 (the user's) or 130 (stopped)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [a for a in given if a != "--debug"] or ["--help"]  # it may stand anywhere
+    given = _without_token([a for a in given if a != "--debug"]) or ["--help"]  # both may stand anywhere
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     _warn_in_one_line()
     command = typer.main.get_command(app)
     return edge(lambda: command.main(given, prog_name=PROGRAM, standalone_mode=False), debug)
+
+
+def _without_token(given: list[str]) -> list[str]:
+    """The arguments without --token, whose value goes where the Hub's client looks for it, and nowhere else."""
+    left = []
+    for i, argument in enumerate(given):
+        name, equals, value = argument.partition("=")
+        if i and given[i - 1] == "--token":
+            os.environ["HF_TOKEN"] = argument
+        elif name == "--token" and equals:
+            os.environ["HF_TOKEN"] = value
+        elif argument != "--token":
+            left.append(argument)
+    return left
 
 
 def _warn_in_one_line() -> None:

@@ -154,7 +154,7 @@ def quality(
         tuple(dict.fromkeys(storages or ["factored"])),
         () if recipe == ["none"] else tuple(dict.fromkeys(recipe or PRESETS)),
     )
-    _check(grid, markdown)
+    _check(grid, markdown, device)
     if not calibrate:
         say_text()
     quiet()
@@ -174,10 +174,10 @@ def quality(
     )
 
 
-def _check(grid: Grid, file: Path | None) -> None:
+def _check(grid: Grid, file: Path | None, device: str | None) -> None:
     """Nothing; the first mistake in the grid or the file, before torch is loaded."""
     grid.recipes()
-    dense_folder(grid.model)
+    dense_folder(grid.model, device)
     for name in (*grid.calibrate, *grid.texts):
         read_text(name)
     if file is not None:

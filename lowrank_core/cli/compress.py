@@ -95,7 +95,7 @@ def compress(
         "storage": storage,
     }
     settled = settle({**flags, **settings_of(more or ())}, recipe)
-    dense_folder(model)
+    dense_folder(model, device)
     compressed, written = relay(_compress(settled, out, device, dtype))
     emit(_record(compressed, out, written), json, _show)
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
-from ..models.where import ModelFolder, locate
+from ..models.where import ModelFolder, cached, hub_id, locate
 from ..study.recipe import Recipe, recipe_of
-from .relay import note
+from .relay import note, relay
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
@@ -23,9 +23,20 @@ def say_text() -> None:
     note(f"Calibration text: {Recipe.model_fields['text'].default}, the bundled one; --calibrate TEXT takes another.")
 
 
-def dense_folder(model: str) -> ModelFolder:
+def brought(model: str, device: str | None = None) -> ModelFolder:
+    """The folder of a model; one on the Hub that is not in its cache is downloaded, with a bar, and sizes checked."""
+    hub = hub_id(model)
+    if hub is not None and cached(hub) is None:
+        from ..models.hub import bring
+        from ..models.loading import choose_device
+
+        relay(bring.steps(model, device=str(choose_device(device))))
+    return locate(model)
+
+
+def dense_folder(model: str, device: str | None = None) -> ModelFolder:
     """The folder of a model that may be compressed; ModelUnsupported where it already is."""
-    folder = locate(model)
+    folder = brought(model, device)
     if folder.compressed is not None:
         raise ModelUnsupported(f"{model!r} is already compressed.", "Take the dense model it was made from.")
     return folder
@@ -33,7 +44,7 @@ def dense_folder(model: str) -> ModelFolder:
 
 def open_model(name: str, device: str | None, dtype: str | None) -> "LoadedModel":
     """The model, loaded without transformers' bars and warnings."""
-    locate(name)
+    brought(name, device)
     quiet()
     from ..models.loading import load_model
 
@@ -42,7 +53,7 @@ def open_model(name: str, device: str | None, dtype: str | None) -> "LoadedModel
 
 def open_bench(recipe: Recipe, device: str | None, dtype: str | None) -> "Workbench":
     """The Workbench of a recipe's model and text; a name that means nothing is found out before torch is loaded."""
-    locate(recipe.model)
+    brought(recipe.model, device)
     read_text(recipe.text)
     if "text" not in recipe.model_fields_set:
         say_text()

@@ -36,9 +36,10 @@ NAMED = (
     f"several with weights, as in demo:2{PLUS}c4-sample:1"
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="demo, or a model folder.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="demo, a model folder, or a hub id.", show_default=False)]
 ModelOrDir = Annotated[
-    str, typer.Argument(metavar="MODEL_OR_DIR", help="demo, or a model folder, compressed or not.", show_default=False)
+    str,
+    typer.Argument(metavar="MODEL_OR_DIR", help="demo, a folder or a hub id, compressed or not.", show_default=False),
 ]
 Method = Annotated[
     str,
@@ -66,7 +67,7 @@ Dtype = Annotated[
     str,
     typer.Option(
         metavar="DTYPE",
-        help="float32, bfloat16 or float16; by default as stored, and float32 for demo on a CPU.",
+        help="float32, bfloat16 or float16; by default as stored; on a CPU, demo in float32 and float16 as bfloat16.",
         show_default=False,
     ),
 ]

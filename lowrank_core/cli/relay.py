@@ -9,11 +9,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from .. import jobs
 from ..errors import LowRankError
 from ..jobs import Job, Progress
+from ..models.room import size
 
 T = TypeVar("T")
 
@@ -27,21 +29,30 @@ def relay(job: Job[T]) -> T:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Counted(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[item]}"),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task, stage = bars.add_task("", item=""), ""
+        task, stage = bars.add_task("", item="", unit=""), ""
 
         def draw(progress: Progress) -> None:
             nonlocal stage
             if progress.stage != stage:
                 stage = progress.stage
                 bars.reset(task, description=stage, total=progress.total)
-            bars.update(task, completed=progress.done, total=progress.total, item=progress.item)
+            bars.update(task, completed=progress.done, total=progress.total, item=progress.item, unit=progress.unit)
 
         return jobs.finish(job, draw)
+
+
+class _Counted(MofNCompleteColumn):
+    """Steps done of steps, or bytes."""
+
+    def render(self, task) -> Text:
+        if task.fields["unit"] != "bytes":
+            return super().render(task)
+        return Text(f"{size(task.completed)} of {size(task.total or 0)}")
 
 
 def edge(call: Callable[[], int | None], debug: bool = False) -> int:

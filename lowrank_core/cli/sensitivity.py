@@ -46,7 +46,7 @@ def sensitivity(
 ) -> None:
     """The loss change of every site at every ratio, alone; forwards and tokens are what this run measured with."""
     keeps = tuple(keep_of(r) for r in ratios_of(ratios)) if ratios else tuple(reversed(CANDIDATES))
-    dense_folder(model)
+    dense_folder(model, device)
     values = {
         "model": model,
         "text": calibrate,

@@ -39,6 +39,10 @@ class BlockRunner:
     @torch.no_grad()
     def step(self, index: int, hidden: Tensor, ids: Tensor) -> Tensor:
         """(B, T, d) what block `index` makes of the hidden states that enter it."""
+        return self.graph(index, hidden, ids)
+
+    def graph(self, index: int, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The same, with autograd's graph of it where that is on."""
         with self._entering(index, hidden), self._stop_after(index):
             return self._until_stopped(ids)
 

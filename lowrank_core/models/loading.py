@@ -1,4 +1,4 @@
-"""Load a model and its tokenizer from a folder."""
+"""Load a model and its tokenizer: the bundled one, a folder's, or one from the Hub."""
 
 import json
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported, OutOfMemory
+from ..jobs import Job, Progress, job
 from ..settings import CPU_WINDOW, GPU_WINDOW
+from .hub import bring
 from .layout import stored_tensors
 from .register import register
 from .sites import Anatomy, anatomy
-from .where import DEMO, ModelFolder, locate
+from .where import ModelFolder, locate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -68,55 +70,69 @@ def choose_device(device: str | None) -> torch.device:
 
 
 def choose_dtype(name: str | None, folder: ModelFolder, device: torch.device) -> torch.dtype:
-    """The dtype asked for; else float32 for the bundled model on a CPU, and the stored dtype for others."""
+    """The dtype asked for; else what `ModelFolder.dtype_on` says, and float16 for bfloat16 where a GPU lacks it."""
     if name in (None, "", "auto"):
-        if folder.name == DEMO and device.type == "cpu":
-            return torch.float32
-        name = str(folder.config.get("dtype") or folder.config.get("torch_dtype") or "float32")
+        name = folder.dtype_on(device.type)
+        if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            name = "float16"
     if name not in DTYPES:
         raise BadValue(f"There is no dtype {name!r}.", f"Give one of {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 
-def load_model(name: str | Path, device: str | None = None, dtype: str | None = None) -> LoadedModel:
-    """The model at `demo` or in a folder (ours, compressed, too), in evaluation mode with frozen weights.
+@job
+def load_model(
+    name: str | Path,
+    device: str | None = None,
+    dtype: str | None = None,
+    token: str | None = None,
+    limit: int | None = None,
+) -> Job[LoadedModel]:
+    """The model at `demo`, in a folder (ours, compressed, too) or on the Hub, to be run: frozen, in evaluation mode.
 
-    Raises ModelNotFound, ModelCorrupt or ModelUnsupported.
+    A hub id is owner/name or owner/name@revision; see `models.hub.bring` for its download, its token and the limit on
+    its size in bytes. Raises ModelNotFound, ModelGated, ModelNotFetched, ModelTooLarge, ModelCorrupt, ModelUnsupported.
     """
     register()
-    folder = locate(name)
     target = choose_device(device)
+    folder = yield from bring.steps(name, token, str(target), limit)
+    chosen = choose_dtype(dtype, folder, target)
+    yield Progress("load", 0, 1, str(name))
+    model, tokenizer = _read(folder, chosen)
+    model = model.to(target).eval().requires_grad_(False)
+    loaded = LoadedModel(folder, model, tokenizer, anatomy(model))
+    yield Progress("load", 1, 1, str(name))
+    return loaded
+
+
+def _read(folder: ModelFolder, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer in a folder, or what is wrong with it."""
+    name, again = folder.name, "Download or save the model again."
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder.path,
-            dtype=choose_dtype(dtype, folder, target),
+            dtype=dtype,
             trust_remote_code=False,
             local_files_only=True,
+            use_safetensors=True,
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except SafetensorError as error:
-        raise ModelCorrupt(
-            f"The weights in {str(name)!r} are cut short or damaged.", "Download or save the model again."
-        ) from error
+        raise ModelCorrupt(f"The weights in {name!r} are cut short or damaged.", again) from error
     except (json.JSONDecodeError, OSError) as error:
-        raise ModelCorrupt(
-            f"The files in {str(name)!r} cannot be read.", "Download or save the model again."
-        ) from error
+        raise ModelCorrupt(f"The files in {name!r} cannot be read.", again) from error
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"There is no room for {str(name)!r}.", "Load a smaller model, or in bfloat16.") from error
+        raise OutOfMemory(f"There is no room for {name!r}.", "Load a smaller model, or in bfloat16.") from error
     except RuntimeError as error:  # shapes that do not fit the configuration
-        raise ModelCorrupt(
-            f"The weights in {str(name)!r} do not fit its config.json.", "Download or save the model again."
-        ) from error
+        raise ModelCorrupt(f"The weights in {name!r} do not fit its config.json.", again) from error
     except (ValueError, KeyError) as error:
         raise ModelUnsupported(
-            f"transformers cannot load {str(name)!r}.", f"It says: {str(error).splitlines()[0][:200]}"
+            f"transformers cannot load {name!r}.", f"It says: {str(error).splitlines()[0][:200]}"
         ) from error
     if missing := sorted(report["missing_keys"]):
-        raise ModelCorrupt(f"The weights in {str(name)!r} lack {missing[0]}.", "Download or save the model again.")
-    model = model.to(target).eval().requires_grad_(False)
-    return LoadedModel(folder, model, tokenizer, anatomy(model))
+        raise ModelCorrupt(f"The weights in {name!r} lack {missing[0]}.", again)
+    return model, tokenizer
 
 
 def load_compressed(folder: str | Path, device: str | None = None, dtype: str | None = None) -> LoadedModel:

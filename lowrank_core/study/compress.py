@@ -70,7 +70,7 @@ def run(
     Raises the LowRankError of the stage that fails; nothing stored is lost.
     """
     clock = Clock()
-    bench = open_workbench(recipe, store, device, dtype, loaded)
+    bench = yield from open_workbench.steps(recipe, store, device, dtype, loaded)
     units = units_of(bench.loaded.anatomy.sites, recipe)
     clock.lap("load")
 
@@ -115,15 +115,17 @@ def learn(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Knowledge]:
     return known
 
 
+@job
 def open_workbench(
     recipe: Recipe,
     store: Store | None = None,
     device: str | None = None,
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
-) -> Workbench:
-    """The Workbench of a recipe's model and text, loading the model unless it is given."""
-    loaded = loaded or load_model(recipe.model, device, dtype)
+) -> Job[Workbench]:
+    """The Workbench of a recipe's model and text, loading the model, from the Hub if need be, unless it is given."""
+    if loaded is None:
+        loaded = yield from load_model.steps(recipe.model, device, dtype)
     study = open_study(
         recipe.model_copy(update={"window": recipe.window or loaded.window}),
         store or open_store(),

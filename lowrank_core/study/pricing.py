@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration.fisher import go_backward
+from ..calibration.backward import go_backward
 from ..calibration.prices import CutPrices, Prices
 from ..jobs import Job
 from ..methods import METHODS

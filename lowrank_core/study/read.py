@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ..calibration.texts import Text, read_text, settled
 from ..methods import METHODS
-from ..models.where import DEMO, ModelFolder, locate
+from ..models.where import ModelFolder, locate
 from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
 from ..store import Key, Store
 from ..types import ChannelSummary, Measurement, Plan, Point, Setting, Spectrum, Unit
@@ -93,9 +93,7 @@ def decisive(method: str, settings: dict | None) -> dict[str, float]:
 def open_study(recipe: Recipe, store: Store | None = None, device: str = "cpu", dtype: str | None = None) -> Study:
     """The Study of a recipe's model and text, as it would be on a device and in a dtype."""
     folder, text = locate(recipe.model), read_text(recipe.text)
-    if dtype is None:
-        stored = str(folder.config.get("dtype") or folder.config.get("torch_dtype") or "float32")
-        dtype = "float32" if folder.name == DEMO and device == "cpu" else stored
+    dtype = dtype or folder.dtype_on(device)
     window = recipe.window or min(CPU_WINDOW if device == "cpu" else GPU_WINDOW, folder.context)
     source = Source(folder.fingerprint, text.digest, recipe.windows, window, recipe.seed, dtype, device)
     text_digest = settled(text, source.own_text(recipe.windows, window).digest).digest

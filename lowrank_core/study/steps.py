@@ -44,7 +44,7 @@ def calibrate(
 ) -> Job[Workbench]:
     """A Workbench whose statistics are in the store; `windows` of `window` tokens are read from the text."""
     recipe = Recipe(model=model, text=text, windows=windows, window=window, probe_windows=probe_windows, seed=seed)
-    bench = open_workbench(recipe, device=device, dtype=dtype)
+    bench = yield from open_workbench.steps(recipe, device=device, dtype=dtype)
     yield from bench.calibrate()
     return bench
 

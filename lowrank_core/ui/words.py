@@ -1,9 +1,12 @@
 """Numbers and names as a person reads them."""
 
 from ..methods import METHODS
+from ..models import room
 from ..settings import COMPARED
 
 LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
+
+size = room.size
 
 
 def count(n: float) -> str:
@@ -12,14 +15,6 @@ def count(n: float) -> str:
         if abs(n) >= size:
             return f"{n / size:.3g} {unit}"
     return f"{n:.0f}"
-
-
-def size(n: float) -> str:
-    """13.1 MB."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if abs(n) >= limit:
-            return f"{n / limit:.3g} {unit}"
-    return f"{n:.0f} B"
 
 
 def percent(share: float) -> str:

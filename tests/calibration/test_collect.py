@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lowrank_core.calibration import gradients
+from lowrank_core.calibration import backward
 from lowrank_core.calibration.collect import collect
 from lowrank_core.calibration.gradients import collect_gradients
 from lowrank_core.calibration.texts import read_text
@@ -106,7 +106,7 @@ def test_gradients_are_those_of_autograd(loaded, windows, path: str) -> None:
     """The same sampled labels, the loss of one window at a time, and the output as a leaf of the graph."""
     found = finish(collect_gradients(loaded, windows, seed=3))[path]
     generator, labels = torch.Generator().manual_seed(3), []
-    for batch in windows.split(gradients.BATCH):
+    for batch in windows.split(backward.BATCH):
         with torch.no_grad():
             probabilities = loaded.model(input_ids=batch).logits.flatten(0, 1).softmax(-1)
         labels.append(torch.multinomial(probabilities, 1, generator=generator).view(len(batch), -1))

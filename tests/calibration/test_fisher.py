@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lowrank_core.calibration import fisher
+from lowrank_core.calibration import backward
 from lowrank_core.calibration.fisher import OutputMoments, collect_fisher
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.calibration.windows import cut_windows
@@ -73,7 +73,7 @@ def test_moments_are_those_of_autograd(loaded, windows) -> None:
     """The same sampled labels; weight gradients by autograd itself, one window at a time."""
     found = collected(loaded, windows, seed=3)
     generator, labels = torch.Generator().manual_seed(3), []
-    for batch in windows.split(fisher.BATCH):
+    for batch in windows.split(backward.BATCH):
         with torch.no_grad():
             probabilities = loaded.model(input_ids=batch, use_cache=False).logits.flatten(0, 1).softmax(-1)
         labels.append(torch.multinomial(probabilities, 1, generator=generator).view(len(batch), -1))
@@ -102,17 +102,34 @@ def test_moments_are_those_of_autograd(loaded, windows) -> None:
         torch.testing.assert_close(found[path]["output_gram"], grams[path] / windows.numel(), rtol=1e-3, atol=1e-7)
 
 
-def test_sweeps_see_the_same_labels(loaded, windows, monkeypatch) -> None:
-    """Sites whose moments do not fit at once take more passes, and give the same."""
+def test_states_on_disk_give_the_same(loaded, windows, cache, monkeypatch) -> None:
     once = collected(loaded, windows)
-    monkeypatch.setattr(fisher, "HELD", 8 * 32 * 32 * 2)
-    steps, found = [], {}
+    monkeypatch.setattr(backward, "STATES_HELD", 8 * 24 * 32 * 4)  # of two batches
+    steps, found, disk = [], {}, []
     job = collect_fisher(loaded, windows, lambda site, m: found.update({site.path: m.means()}))
-    finish(job, steps.append)
-    assert steps[-1].done == steps[-1].total == len(steps) > 2 and set(found) == set(once)
+    finish(job, lambda p: (steps.append(p), disk.append(len(list(cache.glob(".states-*/*"))))))
+    assert steps[-1].done == steps[-1].total == len(steps) and set(found) == set(once)
+    assert max(disk) > 0 and not list(cache.glob(".states-*"))
     for path, means in once.items():
         for name, value in means.items():
-            torch.testing.assert_close(found[path][name], value, rtol=1e-5, atol=1e-9)
+            assert torch.equal(found[path][name], value)
+
+
+def test_one_block_s_sums_are_alive_at_a_time(loaded, windows) -> None:
+    alive, order = [], []
+
+    def start(site):
+        alive.append(site)
+        return OutputMoments.zeros(site, torch.device("cpu"))
+
+    def keep(site, moments):
+        assert {s.block for s in alive} == {site.block}
+        order.append(site.block)
+        if sum(s.block == site.block for s in loaded.anatomy.sites) == order.count(site.block):
+            alive.clear()
+
+    finish(backward.go_backward(loaded, windows, loaded.anatomy.sites, start, keep))
+    assert order == sorted(order, reverse=True) and len(order) == len(loaded.anatomy.sites)
 
 
 def test_done_sites_are_left_out_and_hooks_undone(loaded, windows) -> None:

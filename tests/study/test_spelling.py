@@ -79,7 +79,7 @@ def by_command(recipe: Recipe, folder, monkeypatch) -> Recipe:
     assert words[:3] == ["python", "-m", "lowrank_core"]
     found = []
     with monkeypatch.context() as patch:
-        patch.setattr(command, "dense_folder", lambda model: None)
+        patch.setattr(command, "dense_folder", lambda model, device=None: None)
         patch.setattr(command, "_compress", lambda settled, *rest: found.append(settled))
         cli.main(words[3:])
     return found[0]
