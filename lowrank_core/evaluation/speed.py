@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..generation.cache import cache_bytes
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
-from .memory import bytes_held, bytes_read, peak_beyond
+from ..models.footprint import bytes_held, bytes_read
+from .memory import peak_beyond
 
 REPEATS = 7
 TOKENS = 8  # decoded in every round
