@@ -15,7 +15,7 @@ from lowrank_core.linalg import balanced_svd
 from lowrank_core.models.families import FAMILIES
 from lowrank_core.models.sites import anatomy
 from lowrank_core.models.surgery import factored, joined, pivoted, put, share_copy
-from lowrank_core.modules.product import LAYOUTS, Product, layouts
+from lowrank_core.modules.product import LAYOUTS, layouts
 from lowrank_core.modules.running import Member
 from tests.tiny import scale_weights
 
