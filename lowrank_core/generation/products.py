@@ -14,7 +14,10 @@ from ..store import Artefact, Key, Store
 
 TURN = {1: 128, 8: 16, 256: 1}  # rows → how often: a chat turn reads 256 tokens and writes 128, a few of them 8 abreast
 ROUNDS = {1: 7, 8: 3, 256: 2}  # of which the fastest counts: what else runs on the machine only adds
-RING = 2**28  # bytes of different matrices that are read in turn, so that none is in a cache that would not hold it
+AT_LEAST = 0.004  # seconds of rounds, where they are short
+BURST = {"cpu": 1e-4, "cuda": 2e-3}  # seconds that are timed in one
+RING = 2**27  # bytes of different matrices that are read in turn, so that none is in a cache that would not hold it
+MOST = 64  # and of no more matrices than that
 EXACT = 128  # sizes above are measured at the next of 8 sizes per octave, and scaled
 ALIGNED = 16
 
@@ -86,12 +89,8 @@ class Products:
     def _time_product(self, m: int, n: int, layout: str) -> float:
         size = m * n * self.dtype.itemsize
         weight = torch.full((m, n), 0.01, dtype=self.dtype, device=self.device)
-        made = [Product(weight, None, layout)]
-        if layout == ROWS:  # the only one that does not copy
-            made += [Product(weight.clone()) for _ in range(self.ring // size - 1)]
-        else:
-            made += [Product(weight, None, layout) for _ in range(self.ring // size - 1)]
-        return self._turn(made, n)
+        copies = min(MOST, max(1, self.ring // size))
+        return self._turn([Product(weight.clone(), None, layout).call for _ in range(copies)], n)
 
     @torch.inference_mode()
     def _time_gather(self, m: int) -> float:
@@ -106,7 +105,7 @@ class Products:
     @torch.inference_mode()
     def _time_take(self) -> float:
         pair = Together(Product(torch.ones(2, 1, dtype=self.dtype, device=self.device)), [slice(0, 1), slice(1, 2)])
-        plain = pair.first
+        plain = pair.first.call
 
         def taking(x: Tensor) -> None:
             pair.take(x, 0)
@@ -122,16 +121,30 @@ class Products:
             some = calls if rows < max(TURN) else calls[:1]
             self._wait()
             some[0](x)  # what a library prepares at its first call
-            times = []
-            for _ in range(ROUNDS[rows]):
+            total += often * min(self._bursts(some, x, ROUNDS[rows]))
+        return total
+
+    def _bursts(self, calls: list[Callable[[Tensor], object]], x: Tensor, rounds: int) -> list[float]:
+        """Seconds per call, burst by burst: so short that some of them have all cores to themselves."""
+        seconds, spent, size = [], 0.0, 1
+        for _ in range(10 * rounds):
+            for i in range(0, len(calls), size):
+                burst = calls[i : i + size]
                 self._wait()
                 began = time.perf_counter()
-                for call in some:
+                for call in burst:
                     call(x)
                 self._wait()
-                times.append((time.perf_counter() - began) / len(some))
-            total += often * min(times)
-        return total
+                took = time.perf_counter() - began
+                seconds.append(took / len(burst))
+                spent += took
+            if size == 1:  # the first round tells how many make a burst, and does not count
+                size = min(len(calls), max(1, round(BURST.get(self.device.type, 1e-3) / min(seconds))))
+                seconds = seconds if size == 1 else []
+            rounds -= 1
+            if rounds <= 0 and spent >= AT_LEAST and seconds:
+                break
+        return seconds
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -14,6 +14,7 @@ from ..store import Store
 from .forms import Matrices, alone, dense, fold, matrices_of, outlines, padded, together
 from .products import ALIGNED, Products
 
+EARNED = 0.05  # share of the time that a matrix multiplied out has to save
 FEEDING = {"gate": "down", "up": "down"}  # role → the role that reads its outputs, one by one, after a function of each
 
 
@@ -88,7 +89,12 @@ def modules_of(sites: Sequence[Matrices], products: Products, form: Form | None)
             return together(taken, form.layout, [form.layout] * len(taken))
         return [alone(s, form.layout, form.layout) for s in taken]
     shapes = outlines(sites)
-    cheapest = min(treatments(shapes, products), key=lambda how: cost(treated(shapes, how), products))
+
+    def price(how: tuple[str, ...]) -> float:
+        """Its seconds; what is multiplied out takes memory and has to earn it."""
+        return cost(treated(shapes, how), products) * (1 + EARNED * any(h == "dense" for h in how))
+
+    cheapest = min(treatments(shapes, products), key=price)
     best = treated(sites, cheapest)
     then = [products.best(*s.then.shape)[0] if s.then is not None else ROWS for s in best]
     if joined(best, products) < apart(best, products):
@@ -104,8 +110,9 @@ def treatments(sites: Sequence[Matrices], products: Products) -> list[tuple[str,
     found = [("as is",) * len(sites), ("dense",) * len(sites)]
     if len({id(s.first) for s in sites}) == len(sites):
         found.append(("aligned",) * len(sites))
-    cheaper = [apart([dense(s)], products) < apart([s], products) for s in sites]
-    return [*found, tuple("dense" if c else "as is" for c in cheaper)]
+    cheaper = [s.then is not None and apart([dense(s)], products) < apart([s], products) for s in sites]
+    found.append(tuple("dense" if c else "as is" for c in cheaper))
+    return [tuple("as is" if s.then is None else h for s, h in zip(sites, how, strict=True)) for how in found]
 
 
 def treated(sites: Sequence[Matrices], how: Sequence[str]) -> list[Matrices]:

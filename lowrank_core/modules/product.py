@@ -1,6 +1,7 @@
 """A matrix product laid out in memory as the device reads it fastest. For running a model, not for storing one."""
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,37 +17,43 @@ class Product(nn.Module):
     `rows`: as nn.Linear has it, the tensor itself. `columns`: the same numbers, column after column. `packed`: in
     oneDNN's blocks for matrix products on a CPU.
 
-    *Limits*: a packed product cannot be moved to another device, nor read back.
+    `call` is the product without the module around it: what a module looks up and hooks at every call costs as much as
+    a small product itself.
+
+    *Limits*: it stays on its device; a packed one cannot be read back.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, layout: str = ROWS):
         super().__init__()
         self.layout, (self.out_features, self.in_features) = layout, weight.shape
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-        self._packed: Tensor | None = None
-        self.weight: Tensor | None = None
+        self.packed_bytes = 0  # of the weight where it is no parameter
         weight = weight.detach()
         if layout == PACKED:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), HINT)
-            self._bytes = weight.numel() * weight.element_size()
+            self.packed_bytes = weight.numel() * weight.element_size()
+            self.call = _packed(weight.contiguous(), self.bias)
         else:
             weight = weight.T.contiguous().T if layout == COLUMNS else weight.contiguous()
             self.weight = nn.Parameter(weight, requires_grad=False)
-            self._bytes = 0
+            self.call = _plain(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, n) → (…, m)."""
-        if self._packed is None:
-            return nn.functional.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
-
-    @property
-    def packed_bytes(self) -> int:
-        """Bytes of the weight where it is no parameter."""
-        return self._bytes
+        return self.call(x)
 
     def extra_repr(self) -> str:
         return f"{self.in_features} → {self.out_features}, {self.layout}, bias={self.bias is not None}"
+
+
+def _plain(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    linear = nn.functional.linear
+    return lambda x: linear(x, weight, bias)
+
+
+def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    blocks = torch.ops.mkldnn._reorder_linear_weight(weight, HINT)
+    linear = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: linear(x, blocks, bias, "none", [], "")
 
 
 @functools.cache

@@ -1,9 +1,16 @@
-"""What runs at a site of a model that is made ready: its products, the first of them shared with its neighbours."""
+"""What runs at a site of a model that is made ready: its products, the first of them shared with its neighbours.
+
+As in `product`, `call` is what a module does without the module around it.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .product import Product
+
+Call = Callable[[Tensor], Tensor]
 
 
 class Rest(nn.Module):
@@ -14,18 +21,28 @@ class Rest(nn.Module):
     ):
         """`both`: the outputs are [z, then z]; `order` (m,) says where each stands there; `bias` (m,) comes last."""
         super().__init__()
-        self.then, self.both = then, both
+        self.then = then
         self.register_buffer("order", order, persistent=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.call = then.call if then and not both and bias is None else _gathering(then, order, both, self.bias)
 
     def forward(self, z: Tensor) -> Tensor:
         """(…, r) → (…, m)."""
-        y = z if self.then is None else self.then(z)
-        if self.both:
+        return self.call(z)
+
+
+def _gathering(then: Product | None, order: Tensor | None, both: bool, bias: Tensor | None) -> Call:
+    product = None if then is None else then.call
+
+    def call(z: Tensor) -> Tensor:
+        y = z if product is None else product(z)
+        if both:
             y = torch.cat([z, y], -1)
-        if self.order is not None:
-            y = y.index_select(-1, self.order)
-        return y if self.bias is None else y + self.bias
+        if order is not None:
+            y = y.index_select(-1, order)
+        return y if bias is None else y + bias
+
+    return call
 
 
 class Running(nn.Module):
@@ -34,11 +51,12 @@ class Running(nn.Module):
     def __init__(self, first: Product, rest: Rest | None):
         super().__init__()
         self.first, self.rest = first, rest
+        one, two = first.call, rest and rest.call
+        self.call = one if two is None else lambda x: two(one(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, d_in) → (…, d_out)."""
-        z = self.first(x)
-        return z if self.rest is None else self.rest(z)
+        return self.call(x)
 
 
 class Together:
@@ -50,6 +68,7 @@ class Together:
 
     def __init__(self, first: Product, slices: list[slice]):
         self.first, self.slices = first, slices
+        self._all = frozenset(range(len(slices)))
         self._input: Tensor | None = None
         self._output: Tensor | None = None
         self._waiting: set[int] = set()
@@ -57,9 +76,10 @@ class Together:
     def take(self, x: Tensor, index: int) -> Tensor:
         """(…, r) the part of the product that belongs to a site."""
         if self._input is not x or index not in self._waiting:
-            self._input, self._output = x, self.first(x)
-            self._waiting = set(range(len(self.slices)))
-        z = self._output[..., self.slices[index]]
+            self._input, self._output = x, self.first.call(x)
+            self._waiting = set(self._all)
+        part = self.slices[index]
+        z = self._output.narrow(-1, part.start, part.stop - part.start)
         self._waiting.discard(index)
         if not self._waiting:
             self._input = self._output = None
@@ -73,8 +93,9 @@ class Member(nn.Module):
         super().__init__()
         self.first = together.first if index == 0 else None  # registered once
         self.together, self.index, self.rest = together, index, rest
+        take, two = together.take, rest and rest.call
+        self.call = (lambda x: take(x, index)) if two is None else (lambda x: two(take(x, index)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, d_in) → (…, d_out)."""
-        z = self.together.take(x, self.index)
-        return z if self.rest is None else self.rest(z)
+        return self.call(x)

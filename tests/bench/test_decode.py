@@ -59,8 +59,8 @@ def test_random_models_have_the_sizes_that_the_ratio_means(storage: str) -> None
 
 
 def test_on_the_command_line(capsys) -> None:
-    arguments = ["bench", "decode", "random:tiny", "--ratio", "0.5", "--contexts", "8", "--batches", "1", "--tokens", "2"]
-    assert main([*arguments, "--repeats", "2", "--json"]) == 0
+    arguments = ["bench", "decode", "random:tiny", "--ratio", "0.5", "--contexts", "8", "--batches", "1"]
+    assert main([*arguments, "--tokens", "2", "--repeats", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["model"] == "random:tiny" and [r["compressed"] for r in found["rows"]] == [False, True]
     row = found["rows"][1]
