@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..models.dense import DENSE, dense_weight
 from ..modules import FactoredLinear, JointLinear, PivotedLinear
 from ..modules.product import ROWS, Product
 from ..modules.running import Member, Rest, Running, Together
@@ -32,14 +33,14 @@ class Matrices:
 
 
 def matrices_of(module: nn.Module) -> Matrices | None:
-    """The Matrices of a site's module as it stands; None for what is neither a plain linear nor one of ours."""
+    """The Matrices of a site's module as it stands; None for what is neither a plain linear nor ours."""
     if isinstance(module, PivotedLinear):
         return Matrices(module.weight, module.weight_u, True, module.order, module.bias)
     if isinstance(module, FactoredLinear):
         return Matrices(module.weight, module.weight_u, bias=module.bias)
     if isinstance(module, JointLinear):
         return Matrices(module.source.weight, module.weight, bias=module.bias)
-    return Matrices(module.weight, bias=module.bias) if type(module) is nn.Linear else None
+    return Matrices(dense_weight(module), bias=module.bias) if type(module) in DENSE else None
 
 
 def outlines(sites: Sequence[Matrices]) -> list[Matrices]:
