@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..generation.cache import cache_bytes
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
 from ..models.footprint import bytes_held, bytes_read
@@ -193,7 +192,7 @@ def _times(seconds: Mapping[str, Sequence[float]], first: str, name: str) -> Spr
 def _kept(decoder: Decoder, context: int, tokens: int) -> int:
     """Bytes of keys and values that a step reads, in the middle of a round."""
     decoder.rewind(context)
-    return round(cache_bytes(decoder.cache) * (1 + tokens / 2 / context))
+    return round(decoder.kv_bytes * (1 + tokens / 2 / context))
 
 
 def _copy(source: Tensor, target: Tensor) -> None:
