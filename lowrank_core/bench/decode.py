@@ -85,6 +85,7 @@ def decode(race: Race, device: str | None = None, store: Store | None = None) ->
                     pair, race.batches, race.contexts, race.repeats, race.tokens, stored=stored
                 )
                 laps += [Lap(ratio, s.model == "compressed", race.storage, s) for s in measured]
+                del pair  # before the next one is made
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory("There is no room for both models.", "Give one ratio, or bfloat16.") from error
     return laps
