@@ -1,4 +1,4 @@
-"""`bench quality`: methods, allocators and ratios side by side, in one run."""
+"""`bench`: `quality`, methods, allocators and ratios side by side, in one run; and `decode`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..errors import BadValue
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
 from ..study.recipe import PRESETS, Recipe, choose
+from .bench_decode import decode
 from .evaluate import record
 from .opening import dense_folder, quiet, say_text
 from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
@@ -113,6 +114,9 @@ Markdown = Annotated[
 @app.callback()
 def bench() -> None:
     """Figures, side by side, in one run."""
+
+
+app.command(cls=Variadic)(decode)
 
 
 @app.command(cls=Variadic)

@@ -1,4 +1,4 @@
-"""What a model reads per step, what it holds, and what it needs beyond that while it runs."""
+"""What a call needs in memory beyond what was there."""
 
 import ctypes
 import gc
@@ -6,30 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
-
-from ..modules import JointLinear
-
-
-def bytes_read(model: nn.Module, batch: int = 1) -> int:
-    """Bytes of weights that a decoding step reads: every weight as often as a layer uses it, `batch` rows of tables.
-
-    *Limits*: of a mixture of experts all of them count.
-    """
-    total = 0
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            total += batch * module.weight.shape[1] * module.weight.element_size()
-            continue
-        total += sum(p.nbytes for p in module.parameters(recurse=False))
-        if isinstance(module, JointLinear):
-            total += module.source.weight.nbytes
-    return total
-
-
-def bytes_held(model: nn.Module) -> int:
-    """Bytes of a model's weights and buffers, shared ones once."""
-    return sum({t.data_ptr(): t.nbytes for t in (*model.parameters(), *model.buffers())}.values())
 
 
 def peak_beyond(call: Callable[[], None], device: torch.device) -> int:

@@ -9,4 +9,5 @@ VERSIONS = {
     "points": 4,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
     "text": 1,  # token ids a model wrote itself
+    "products": 1,  # seconds of matrix products on a device
 }
