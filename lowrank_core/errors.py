@@ -74,3 +74,7 @@ class OutOfMemory(LowRankError):
 
 class NotPushed(LowRankError):
     """A repository on the Hub that cannot be made: it exists, or there is no token, no permission or no network."""
+
+
+class ExtraMissing(LowRankError):
+    """A library that only some work needs, and that is not installed."""

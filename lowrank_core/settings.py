@@ -36,3 +36,13 @@ def cache_folder() -> Path:
     if folder := os.environ.get("LOWRANK_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lowrank-explorer"
+
+
+def resident_limit() -> int:
+    """Bytes of models kept in memory by a studio: `LOWRANK_RESIDENT`, else half of what the machine has."""
+    if limit := os.environ.get("LOWRANK_RESIDENT"):
+        return int(limit)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):  # a system without sysconf
+        return 2**33

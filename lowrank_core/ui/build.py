@@ -11,11 +11,12 @@ import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
-from ..study.recipe import recipe_of  # noqa: E402
-from . import api, chat, drawing, see, squeeze  # noqa: E402
-from .house import FIRST, House  # noqa: E402
+from . import api, chat, drawing, link, see, squeeze, zero  # noqa: E402
+from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
+from .house import House  # noqa: E402
 from .relay import guarded  # noqa: E402
-from .squeeze_handlers import prepare, told  # noqa: E402
+from .squeeze_handlers import calibrated  # noqa: E402
+from .visits import FIRST  # noqa: E402
 
 
 def build(house: House | None = None) -> gr.Blocks:
@@ -31,12 +32,14 @@ def build(house: House | None = None) -> gr.Blocks:
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
 
-    with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True) as page:
+    kept = (3600, 86_400) if house.host.public else None  # uploads go a day after they came
+    with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         model = gr.State(recipe.model)
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
+        what = "a hub id: owner/name" if house.host.public else "a folder with a transformers model"
         with gr.Accordion("Load model", open=False), gr.Row():
             name = gr.Textbox(
-                recipe.model, label="`demo`, or a folder with a transformers model", elem_id="model-name", scale=4
+                recipe.model, label=f"`demo`, or {what}", elem_id="model-name", scale=4
             )
             load = gr.Button("Load", elem_id="model-load", scale=1)
         trouble = gr.Markdown("", elem_id="trouble")
@@ -47,9 +50,10 @@ def build(house: House | None = None) -> gr.Blocks:
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
                 chat_page = chat.layout()
-        see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
-        squeeze.connect(squeeze_page, house, model, recipe_of, strip)
-        chat.connect(chat_page, squeeze_page, house, model, recipe_of)
+        see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})))
+        opened = link.connect(page, house, squeeze_page, name, trouble)
+        squeeze.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        chat.connect(chat_page, squeeze_page, house, model, house.recipe)
         api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 
@@ -75,13 +79,12 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
 
     def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
-        recipe = recipe_of({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": ()})
+        recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "overrides": {}})
         turn = house.next_turn(session)
         yield ["Loading …", *others]
-        bench = house.bench(recipe)
-        for stage in prepare(bench, recipe):
-            for _, line in told(house.steps(stage, session, turn)):
-                yield [line, *others]
+        house.bench(recipe)
+        for _, line in calibrated(house, recipe, session, turn):
+            yield [line, *others]
         view = house.view(recipe)
         if not view.ready:
             yield ["Stopped. The earlier model stays loaded.", *others]
@@ -108,17 +111,29 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
     load.click(loading, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=4)
 
 
-def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True, house: House | None = None) -> str:
-    """Serve the studio and return its address; torch is loaded behind the served page."""
-    house = house or House()
+def launch(
+    address: str | None = None,
+    port: int | None = None,
+    block: bool = True,
+    house: House | None = None,
+    host: Host | None = None,
+) -> str:
+    """Serve the studio and return its address; torch is loaded behind the served page.
+
+    `host`: what visitors may ask for; by default everything on one's own machine, less on Spaces.
+    """
+    house = house or House(host=host or host_here())
+    if zero.available():
+        house.zero = zero.on_gpu()
+        zero.serve(house)
     page = build(house)
-    _, url, _ = page.queue(default_concurrency_limit=4).launch(
-        server_name=host,
+    _, url, _ = page.queue(default_concurrency_limit=4, max_size=house.host.waiting).launch(
+        server_name=address or listen_at(),
         server_port=port,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         prevent_thread_lock=True,
-        max_file_size="5mb",
+        max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,

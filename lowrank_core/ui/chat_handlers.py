@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from ..study.recipe import Recipe
+from .device import one_job
 from .house import House
 from .squeeze_handlers import prepare, told
 from .words import error_line, size
@@ -57,6 +58,12 @@ def parting(first, second, tokenizer) -> str:
     return f"The same for {same} tokens, then {words[0]} against {words[1]}."
 
 
+def chat_lane(session: str) -> str:
+    """The name a session's chat goes by: its turns are its own, so that chatting does not stop measuring."""
+    return f"{session}/chat"
+
+
+@one_job(chat_lane)
 def reply(
     house: House,
     recipe: Recipe,
@@ -73,6 +80,7 @@ def reply(
     if not prompt.strip():
         yield None, error_line("There is nothing to answer.", "Write a message first.")
         return
+    house.host.check_reply(max_tokens, prompt, system, *(m["content"] for m in (*plain(left), *plain(right))))
     lane = chat_lane(session)
     turn = house.next_turn(lane)
     left, right = ([*plain(m), {"role": "user", "content": prompt}] for m in (left, right))
@@ -84,11 +92,6 @@ def reply(
         yield from _stream(house, lane, turn, models, bench.loaded, (left, right), raw, temperature, max_tokens, system)
     if house.visit(lane).turn != turn:
         yield None, "Stopped."
-
-
-def chat_lane(session: str) -> str:
-    """The name a session's chat goes by: its turns are its own, so that chatting does not stop measuring."""
-    return f"{session}/chat"
 
 
 def _compressed(house: House, bench, recipe: Recipe, session: str, lane: str, turn: int):

@@ -17,8 +17,8 @@ from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
 from ..study.planning import loss_curves
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan, rank_at
-from .house import Visit
 from .view import View
+from .visits import Visit
 from .words import LABELS, count, percent, size
 
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on

@@ -9,75 +9,64 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
 from ..jobs import Job, Progress
-from ..models.where import locate
 from ..store import Store
 from ..study.read import open_store
-from ..study.recipe import Recipe
-from ..types import Plan
+from ..study.recipe import Recipe, recipe_of
+from .host import LOCAL, Host
+from .line import Line
+from .residents import Residents
 from .view import View, best_view
+from .visits import Visit, Visits
 from .words import size
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
-KEPT_MODELS = 3
-FIRST = "first"  # the visit behind the first screen
-
-
-@dataclass
-class Visit:
-    """One open page: a counter that supersedes running work, and the plan it last settled on."""
-
-    turn: int = 0
-    stopped: bool = False  # by the visitor, rather than by newer work
-    settling: int = 0  # the turn that is being measured, so that it is measured once
-    recipe: Recipe | None = None  # the one that `plan` is of
-    plan: Plan | None = None
-    measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
-
-    def settle_on(self, recipe: Recipe, plan: Plan) -> Plan:
-        """Make this the session's present plan, and return it."""
-        self.recipe, self.plan = recipe, plan
-        return plan
+KEPT_BENCHES = 3
 
 
 class House:
     """One per process."""
 
-    def __init__(self, store: Store | None = None):
-        self.store = store or open_store()
+    def __init__(self, store: Store | None = None, host: Host = LOCAL):
+        self.store, self.host = store or open_store(), host
+        self.models = Residents(host, self._forget)
+        self.visits = Visits()
+        self.line = None if host.slice_seconds is None else Line(host.slice_seconds)
+        self.zero: Callable[..., Generator] | None = None  # on ZeroGPU: runs a handler in a worker
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
         self._tables = threading.Lock()  # around the dicts below, never during work
         self._guards: dict[str, threading.Lock] = {}
-        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
-        self._visits: dict[str, Visit] = {}
         self._warm = False
+
+    def in_worker(self) -> House:
+        """This house in a forked worker: whatever other threads held or waited for stayed behind."""
+        if self.zero is not None:
+            self.line = self.zero = None
+            self._device, self._tables, self._guards = threading.Lock(), threading.Lock(), {}
+            self.visits.after_fork()
+            self.models.after_fork()
+        return self
 
     # --- visitors ---------------------------------------------------------------------------------------------
 
     def visit(self, session: str) -> Visit:
-        """The Visit of a session; a new one starts with the points that the first screen shows."""
-        with self._tables:
-            if session not in self._visits:
-                first = self._visits.get(FIRST)
-                self._visits[session] = Visit(measured=[dict(m) for m in first.measured] if first else [])
-            return self._visits[session]
+        """The Visit of a session."""
+        return self.visits.get(session)
 
     def leave(self, session: str) -> None:
         """Forget a session."""
-        for name in [n for n in self._visits if n.partition("/")[0] == session]:
-            self._visits.pop(name).turn += 1
+        self.visits.leave(session)
 
     def next_turn(self, session: str) -> int:
         """A new turn number: whatever ran for the session under an older one stops at its next step."""
@@ -85,6 +74,10 @@ class House:
         visit.turn += 1
         visit.stopped = False
         return visit.turn
+
+    def recipe(self, values: dict[str, Any]) -> Recipe:
+        """The Recipe of untrusted values, where this host follows it."""
+        return self.host.check(recipe_of(values))
 
     @staticmethod
     def memory_line() -> str:
@@ -108,6 +101,8 @@ class House:
         def work() -> None:
             time.sleep(delay)
             bench = self.bench(Recipe())
+            if self.zero:  # the device is in the workers
+                return
             for job in (bench.calibrate(), bench.probe()):
                 for _ in self.steps(job, "warm-up", 0):
                     pass
@@ -115,26 +110,18 @@ class House:
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
-        """A loaded model, the last few of which are kept; raises what `load_model` raises and keeps the others.
-
-        A folder that changed on disk is loaded anew.
-        """
-        from ..models.loading import load_model
-
-        with self._guard(name):  # one visitor's loading does not hold up another's model
-            loaded = self._models.get(name)
-            if loaded is None or loaded.folder.fingerprint != locate(name).fingerprint:
-                loaded = load_model(name)
-            with self._tables:
-                self._models[name] = loaded
-                self._models.move_to_end(name)
-                while len(self._models) > KEPT_MODELS:
-                    self._models.popitem(last=False)
-            return loaded
+        """A loaded model; raises what `Residents.load` raises and keeps the others."""
+        return self.models.load(name)
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""
-        return self._models.get(name)
+        return self.models.get(name)
+
+    def _forget(self, loaded: LoadedModel) -> None:
+        """Give up the workbenches that would keep a model in memory."""
+        with self._tables:
+            for key in [k for k, bench in self._benches.items() if bench.loaded is loaded]:
+                del self._benches[key]
 
     def bench(self, recipe: Recipe) -> Workbench:
         """The Workbench of a recipe's model and text, shared by everybody who works on both.
@@ -143,6 +130,7 @@ class House:
         """
         from ..study.compress import open_workbench
 
+        self.host.check(recipe)
         loaded = self.model(recipe.model)
         if loaded.folder.compressed is not None:
             raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
@@ -155,7 +143,7 @@ class House:
             with self._tables:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
-                while len(self._benches) > KEPT_MODELS:
+                while len(self._benches) > KEPT_BENCHES:
                     self._benches.popitem(last=False)
             return bench
 
@@ -165,9 +153,10 @@ class House:
 
     def view(self, recipe: Recipe) -> View:
         """What is stored about a recipe, as measured on the device its model is loaded on."""
+        self.host.check(recipe)
         loaded = self.loaded(recipe.model)
         if loaded is None:
-            return best_view(recipe, self.store, "cpu", None)
+            return best_view(recipe, self.store, "cuda" if self.zero else "cpu", None)
         return best_view(recipe, self.store, loaded.device.type, loaded.dtype)
 
     # --- the device -------------------------------------------------------------------------------------------

@@ -171,9 +171,17 @@ def layout(first: Shown, view) -> Squeeze:
 
 
 def connect(
-    page: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], strip: gr.HTML
+    page: Squeeze,
+    house: House,
+    model: gr.State,
+    make_recipe: Callable[[dict], Recipe],
+    strip: gr.HTML,
+    also: tuple = (),
 ) -> None:
-    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old."""
+    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old.
+
+    `also`: other events that change the recipe.
+    """
     turn = gr.State(0)
 
     def preview(request: gr.Request, name, *choices):
@@ -225,7 +233,7 @@ def connect(
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
     triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk)
-    triggers += [c.input for c in by_hand] + [page.resume.click]
+    triggers += [c.input for c in by_hand] + [page.resume.click, *also]
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)

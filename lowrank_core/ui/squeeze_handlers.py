@@ -13,6 +13,7 @@ from ..settings import CANDIDATES
 from ..study.planning import Points, measuring_order
 from ..study.recipe import Recipe
 from ..study.units import units_of
+from .device import one_job
 from .drawing import HELD_OUT, Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
@@ -49,6 +50,13 @@ def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str 
     if visit.turn != turn or visit.settling == turn:
         return
     visit.settling = turn
+    yield from settled(house, recipe, session, turn, selected)
+
+
+@one_job()
+def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str | None) -> States:
+    """What `settle` does once the slider rests."""
+    visit = house.visit(session)
     yield None, "Loading the model …"
     bench = house.bench(recipe)
     for stage in prepare(bench, recipe):
@@ -61,6 +69,14 @@ def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str 
 def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
     return bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
+
+
+@one_job()
+def calibrated(house: House, recipe: Recipe, session: str, turn: int) -> States:
+    """Statuses while what a model's plans need is computed; ends as soon as a newer turn begins."""
+    bench = house.bench(recipe)
+    for stage in prepare(bench, recipe):
+        yield from told(house.steps(stage, session, turn))
 
 
 def told(steps: Generator) -> States:

@@ -71,7 +71,7 @@ def test_a_compressed_model_is_not_compressed_again(lowrank, tiny, tiny_file, sm
         ("compress MODEL --recipe nowhere.yaml", "cannot be read"),
         ("compress MODEL --ratio 0.3 --calibrate demo --device abacus", "no device 'abacus'"),
         ("compress MODEL --ratio 0.3 --calibrate demo --dtype int3", "no dtype 'int3'"),
-        ("evaluate MODEL", "Missing option '--text'"),
+        ("evaluate MODEL", "nothing to evaluate on"),
         ("evaluate MODEL --text demo --windows 0", "--windows"),
         ("evaluate MODEL --text demo --seed x", "--seed"),
         ("bench quality MODEL --methods svd mystery", "no method 'mystery'"),

@@ -1,0 +1,65 @@
+"""A link with a recipe, opened: its values on the page's controls; and the page's own address, for making one."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from ..calibration.texts import TEXTS, UPLOADED
+from ..errors import LowRankError
+from ..study.recipe import Recipe
+from ..study.spelling import from_query, needed_text
+from .choices import CHOICES, choices_of
+from .house import House
+from .relay import explain
+from .squeeze import Squeeze
+
+
+def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Textbox, trouble: gr.Markdown):
+    """Open the link that the page was loaded with; the event after which its recipe can be followed."""
+    outputs = [trouble, name, *squeeze.choices]
+
+    def follow(request: gr.Request):
+        try:
+            recipe = from_query(dict(request.query_params))
+            if recipe is None:
+                return [gr.skip()] * len(outputs)
+            house.host.check(recipe)
+        except LowRankError as error:
+            return [f"{explain(error)} The link is not followed.", *[gr.skip()] * (len(outputs) - 1)]
+        return [said(recipe), recipe.model, *shown(recipe)]
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    return page.load(follow, None, outputs, queue=False, **quiet).then
+
+
+def said(recipe: Recipe) -> str:
+    """What is left to do before a link's recipe can be followed."""
+    lines = []
+    if recipe.model != Recipe().model:
+        lines.append(f"This link is about the model {recipe.model!r}: open Load model and press Load.")
+    if digest := needed_text(recipe):
+        lines.append(
+            f"It was made with a calibration text of its own (hash {digest}): upload that file under "
+            "Squeeze, Calibration text and more."
+        )
+    return " ".join(lines)
+
+
+def shown(recipe: Recipe) -> list:
+    """Values of the Squeeze page's choices for a recipe; a text that is not here becomes an entry of the menu."""
+    values = dict(zip(CHOICES, choices_of(recipe), strict=True))
+    named = [(t.label, k) for k, t in TEXTS.items()]
+    if recipe.text not in TEXTS:
+        label = "The link's own text, to be uploaded" if recipe.text.startswith(UPLOADED) else recipe.text
+        named.append((label, recipe.text))
+    values["text"] = gr.Dropdown(choices=named, value=recipe.text)
+    roles = sorted({*recipe.dense_roles})
+    if roles and recipe.model != Recipe().model:  # the menu has the present model's roles
+        values["rest"] = {**values["rest"], "dense_roles": roles}
+        values["dense_roles"] = []
+    return list(values.values())
+
+
+def address(request: gr.Request) -> str:
+    """Where the visitor's browser has this page, for links that lead back to it."""
+    return (request.headers.get("referer") or str(request.request.base_url)).split("?")[0]

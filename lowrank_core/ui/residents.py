@@ -1,0 +1,113 @@
+"""The models in memory: as many as fit into a number of bytes; one that somebody works with is never given up."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import ModelTooLarge
+from ..models.where import locate, weight_bytes
+from .host import Host
+from .words import size
+
+if TYPE_CHECKING:
+    from ..models.loading import LoadedModel
+
+
+class Residents:
+    """Loaded models by name, within the host's limits; `forget` is told of each that is given up."""
+
+    def __init__(self, host: Host, forget: Callable[[LoadedModel], None]):
+        self.host, self._forget = host, forget
+        self._tables = threading.Lock()  # around the dicts, never during work
+        self._guards: dict[str, threading.Lock] = {}
+        self._models: OrderedDict[str, tuple[LoadedModel, int]] = OrderedDict()  # in the order of use, with its bytes
+        self._users: Counter[str] = Counter()  # name → jobs that run on it
+
+    def get(self, name: str) -> LoadedModel | None:
+        """The model if it is in memory, without loading it."""
+        with self._tables:
+            found = self._models.get(name)
+            return found and found[0]
+
+    @property
+    def bytes(self) -> int:
+        """Of all models in memory."""
+        with self._tables:
+            return sum(held for _, held in self._models.values())
+
+    def load(self, name: str) -> LoadedModel:
+        """The model, loaded where it is not in memory or changed on disk.
+
+        Raises what `load_model` raises, and ModelTooLarge where it is over the host's limits, or models in use leave
+        no room for it; the others are kept then.
+        """
+        from ..models.loading import load_model
+
+        self.host.check_model(name)
+        with self._guard(name), self.using(name):  # one visitor's loading does not hold up another's model
+            loaded = self.get(name)
+            if loaded is not None and loaded.folder.fingerprint == locate(name).fingerprint:
+                with self._tables:
+                    if name in self._models:
+                        self._models.move_to_end(name)
+                return loaded
+            weights, most = weight_bytes(locate(name).path), self.host.model_bytes
+            if most is not None and weights > most:
+                raise ModelTooLarge(
+                    f"{name!r} has {size(weights)} of weights, the limit here is {size(most)}.",
+                    "Choose a smaller model, or run the studio on your own machine.",
+                )
+            loaded = load_model(name)
+            self._keep(name, loaded)
+            return loaded
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[None]:
+        """While this lasts, the model is not given up for others."""
+        with self._tables:
+            self._users[name] += 1
+        try:
+            yield
+        finally:
+            with self._tables:
+                self._users[name] -= 1
+                if self._users[name] <= 0:
+                    del self._users[name]
+
+    def _keep(self, name: str, loaded: LoadedModel) -> None:
+        """Put a model among the others, and give up those used longest ago where they are too many bytes."""
+        from ..models.layout import stored_tensors
+
+        most, gone = self.host.resident_bytes, []
+        with self._tables:
+            if name in self._models:
+                gone.append(self._models.pop(name)[0])
+            self._models[name] = (loaded, sum(t.nbytes for t in stored_tensors(loaded.model)))
+            for old in [n for n in self._models if n != name and not self._users[n]]:
+                if most is None or self._held() <= most:
+                    break
+                gone.append(self._models.pop(old)[0])
+            full = most is not None and self._held() > most and len(self._models) > 1
+            if full:
+                del self._models[name]
+        for model in gone:
+            self._forget(model)
+        if full:
+            raise ModelTooLarge(
+                f"The models in use leave no room for {name!r}.", "Try again in some minutes, or take a smaller model."
+            )
+
+    def _held(self) -> int:
+        return sum(held for _, held in self._models.values())
+
+    def _guard(self, name: str) -> threading.Lock:
+        with self._tables:
+            return self._guards.setdefault(name, threading.Lock())
+
+    def after_fork(self) -> None:
+        """Locks that nobody holds, models that nobody uses: other threads stayed behind."""
+        self._tables, self._guards, self._users = threading.Lock(), {}, Counter()
