@@ -1,6 +1,6 @@
 """ASVD's sensitivity-based truncation rank search: one cut through all measured (site, ratio) pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +64,34 @@ class Cuts:
         """Path → rank at a cut."""
         keeps = np.where(self.place >= cut, self.keeps, 1.0).min(1)
         return {s.path: rank_at(s, float(k)) for s, k in zip(self.sites, keeps, strict=True)}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One step of the binary search."""
+
+    low: int  # the answer lies in low … high
+    high: int
+    cut: int  # the one that is tried
+    ranks: Mapping[str, int | None]
+    kept: int  # parameters that the cut leaves
+    fits: bool  # whether they are within the budget
+
+
+def probes(problem: Problem, table: Mapping[str, Mapping[float, float]]) -> Iterator[Probe]:
+    """ASVD's binary search, step by step, for those who want to watch it: it ends at the cut of `cut_through`."""
+    cuts = Cuts.through(problem.sites, table)
+    low, high = 0, cuts.place.size
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = bool(cuts.sizes[middle] <= problem.budget)
+        yield Probe(low, high, middle, cuts.ranks(middle), int(cuts.sizes[middle]), fits)
+        low, high = (middle, high) if fits else (low, middle - 1)
+
+
+def entries_of(problem: Problem, table: Mapping[str, Mapping[float, float]]) -> list[tuple[float, str, float]]:
+    """(sensitivity, path, keep) of every entry of the table, the most sensitive first."""
+    return sorted(((loss, s.path, keep) for s in problem.sites for keep, loss in table[s.path].items()), reverse=True)
 
 
 _COSTS: dict[tuple, np.ndarray] = {}  # by form and keeps: a model has few forms

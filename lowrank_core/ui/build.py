@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if platform.machine().lower() in ("x86_64", "amd64"):  # elsewhere torch reads this too
+    # numpy's idle threads spin: small matrices took 18 × longer as soon as anything else ran (measured on two cores)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
-from . import api, chat, drawing, link, see, squeeze, zero  # noqa: E402
+from . import api, chat, drawing, learn, link, see, squeeze, zero  # noqa: E402
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
 from .house import House  # noqa: E402
 from .relay import guarded  # noqa: E402
@@ -46,6 +50,8 @@ def build(house: House | None = None) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
+            with gr.Tab("Learn", id="learn") as learn_tab:
+                learn_page = learn.layout()
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
@@ -54,6 +60,7 @@ def build(house: House | None = None) -> gr.Blocks:
         opened = link.connect(page, house, squeeze_page, name, trouble)
         squeeze.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
         chat.connect(chat_page, squeeze_page, house, model, house.recipe)
+        learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
         api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 
