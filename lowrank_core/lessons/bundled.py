@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from ..calibration.texts import read_text
 from ..settings import EVALUATION_WINDOWS
-from ..study.planning import Points, make_plan
+from ..study.knowledge import Knowledge, Points
+from ..study.planning import make_plan
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
@@ -32,7 +33,7 @@ class Bundled:
 
     def plan(self, allocator: str) -> Plan:
         """The plan of an allocator at the default ratio."""
-        return make_plan(self.units, Recipe(allocator=allocator), self.spectra, self.points)
+        return make_plan(Recipe(allocator=allocator), Knowledge.of(self.units, self.spectra, self.points))
 
     def judged(self, allocator: str) -> Measurement | None:
         """The measured loss of that plan on the held-out text."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..allocation import Problem
 from ..allocation.strs import Probe, entries_of, probes
-from ..study.planning import loss_curves, loss_table
+from ..study.knowledge import Knowledge
 from ..study.recipe import Recipe
 from ..types import Unit, cost
 from .base import Control, percent
@@ -34,9 +34,9 @@ class Replay:
 @lru_cache(maxsize=1)
 def _problem() -> tuple[Problem, dict]:
     study, ratio = bundled(), Recipe().ratio
-    curves = loss_curves(study.spectra, study.points)
-    table = loss_table(study.units, curves, study.points)
-    return Problem(study.units, ratio, curves, table), table
+    known = Knowledge.of(study.units, study.spectra, study.points)
+    table = known.table(study.units)
+    return Problem(study.units, ratio, known.curves, table), table
 
 
 @lru_cache(maxsize=1)
