@@ -12,6 +12,7 @@ from torch import nn
 
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
+from ..errors import BudgetNotFeasible
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
 from ..models.loading import LoadedModel, load_model
@@ -29,6 +30,7 @@ from .planning import make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
 from .settling import settle
+from .target import reach
 from .units import units_of
 
 
@@ -83,7 +85,7 @@ def run(
     known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    plan = make_plan(recipe, known)
+    plan = (yield from plan_for(bench, recipe, known))
     clock.lap("plan")
 
     model = yield from compress.steps(bench, recipe, plan)
@@ -113,6 +115,21 @@ def learn(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Knowledge]:
     for point in (yield from bench.measure(whole_table(known.grid.units, recipe))):
         known = known.knowing(point)
     return known
+
+
+def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
+    """The recipe's plan: for its ratio, or the smallest that keeps its target perplexity.
+
+    BudgetNotFeasible where no plan keeps it.
+    """
+    if recipe.target is None:
+        return make_plan(recipe, known)
+    found = yield from reach(bench, recipe, known)
+    if found.best is None:
+        raise BudgetNotFeasible(
+            f"No plan has a perplexity of {recipe.target:g} or less.", "Ask for more, or choose another method."
+        )
+    return found.best.plan
 
 
 @job

@@ -17,9 +17,14 @@ def open_units(units: tuple[Unit, ...], recipe: Recipe) -> tuple[Unit, ...]:
         u
         for u in units
         if u.block not in recipe.dense_blocks
-        and u.path not in recipe.overrides
+        and not recipe.overrides.keys() & _names(u)
         and not any(s.role in recipe.dense_roles for s in u.sites)
     )
+
+
+def _names(unit: Unit) -> set[str]:
+    """What an override may call a unit: its path, or that of one of its sites."""
+    return {unit.path, *(s.path for s in unit.sites)}
 
 
 def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
@@ -48,10 +53,10 @@ def open_part(
     """
     fixed: dict[str, int | None] = {u.path: None for u in units}
     for path, rank in recipe.overrides.items():
-        unit = next((u for u in units if u.path == path), None)
+        unit = next((u for u in units if path in _names(u)), None)
         if unit is None or (rank is not None and not 1 <= rank <= unit.max_rank):
             raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
-        fixed[path] = rank
+        fixed[unit.path] = rank
     roles = {s.role for u in units for s in u.sites}
     for what, asked, there in (
         ("role", (*recipe.dense_roles, *recipe.role_methods), roles),

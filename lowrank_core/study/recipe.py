@@ -73,6 +73,8 @@ class Recipe(BaseModel):
     multiple: int = 1  # ranks come in multiples of this
     walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
     ratio: float = 0.3
+    target: float | None = None  # perplexity that the model may reach: the ratio follows from it
+    target_text: str | None = None  # the text it is measured on; None: the calibration text
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
     dense_roles: tuple[str, ...] = ()
     dense_blocks: tuple[int, ...] = ()
@@ -90,6 +92,10 @@ class Recipe(BaseModel):
         if self.measure is not None:
             choose(MEASURES, self.measure, "way to measure")
         check_ratio(self.ratio)
+        if self.target is not None and not 1 < self.target < float("inf"):
+            raise BadValue(f"The target perplexity is {self.target:g}.", "Give a number above the dense model's.")
+        if self.target is not None and self.walk is not None:
+            raise BadValue("A target perplexity cannot be searched with the walk.", "Choose a ratio, or no walk.")
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
             raise BadValue(
                 "The recipe reads no text.",

@@ -31,7 +31,7 @@ def build(house: House | None = None) -> gr.Blocks:
     if not view.ready:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
-    plan = view.plan(points)
+    plan = view.plan()
     visit = house.visit(FIRST)
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
@@ -79,14 +79,15 @@ def build(house: House | None = None) -> gr.Blocks:
 def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page) -> None:
     """Load model: calibrates what is new, then every page reads it; a failure leaves the earlier model in place."""
     outputs = [
-        trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles, *squeeze_page.shown,
+        trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles,
+        squeeze_page.dense_blocks, *squeeze_page.shown,
         squeeze_page.command, squeeze_page.recipe,
     ]  # fmt: skip
     others = [gr.skip()] * (len(outputs) - 1)
 
     def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
-        recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "overrides": {}})
+        recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "dense_blocks": (), "overrides": {}})
         turn = house.next_turn(session)
         yield ["Loading …", *others]
         house.bench(recipe)
@@ -105,6 +106,7 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
             "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
+            gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]),
             *squeeze.values(shown, ""), *squeeze.spellings(recipe),
         ]  # fmt: skip
 

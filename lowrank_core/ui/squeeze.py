@@ -11,16 +11,16 @@ from ..allocation import ALLOCATORS
 from ..calibration.texts import TEXTS
 from ..errors import LowRankError
 from ..methods import METHODS
-from ..study.recipe import STORAGES, Recipe
+from ..study.recipe import MEASURES, STORAGES, Recipe
 from ..study.spelling import to_command, to_yaml
 from . import squeeze_handlers as handlers
-from .choices import BEST, CHOICES, recipe_values, spellings
+from .choices import BEST, CHOICES, HELD_OUT, recipe_values, spellings
 from .drawing import Shown, header
 from .house import House
 from .relay import explain, guarded
 from .see_handlers import site_choices
 
-DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
+DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
 STOPPED = "Stopped. Everything measured so far is kept."
 
 
@@ -47,8 +47,14 @@ class Squeeze:
     storage: gr.Dropdown
     walk: gr.Checkbox
     rest: gr.State
+    measure: gr.Dropdown
+    target: gr.Number
+    dense_blocks: gr.CheckboxGroup
     best: gr.Button
     site: gr.Dropdown
+    rank: gr.Number
+    fix: gr.Button
+    free: gr.Button
     stop: gr.Button
     resume: gr.Button
     status: gr.Markdown
@@ -106,8 +112,24 @@ def layout(first: Shown, view) -> Squeeze:
                 info=ALLOCATORS[DEFAULTS.allocator].line,
                 elem_id="allocator",
             )
+            measure = gr.Dropdown(
+                [(f"{k.capitalize()}: {line}", k) for k, line in MEASURES.items()],
+                value=DEFAULTS.measure,
+                label="Measure",
+                elem_id="measure-what",
+            )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
+            with gr.Row():
+                rank = gr.Number(None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120)
+                fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
+                free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
+            target = gr.Number(
+                None,
+                label="Target perplexity instead of a ratio",
+                info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
+                elem_id="target",
+            )
             with gr.Accordion("Calibration text and more", open=False):
                 text = gr.Dropdown(
                     [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
@@ -116,6 +138,9 @@ def layout(first: Shown, view) -> Squeeze:
                     label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100
                 )
                 roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
+                dense_blocks = gr.CheckboxGroup(
+                    sorted({s.block for s in view.body.sites}), label="Blocks kept dense", elem_id="dense-blocks"
+                )
                 seed = gr.Number(0, precision=0, label="Seed")
                 storage = gr.Dropdown(
                     [(f"{k.capitalize()}: {STORAGES[k]}", k) for k in ("factored", "pivoted")],
@@ -157,8 +182,14 @@ def layout(first: Shown, view) -> Squeeze:
         storage,
         walk,
         gr.State({}),
+        measure,
+        target,
+        dense_blocks,
         best,
         site,
+        rank,
+        fix,
+        free,
         stop,
         resume,
         status,
@@ -231,9 +262,11 @@ def connect(
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
-    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
-    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk)
-    triggers += [c.input for c in by_hand] + [page.resume.click, *also]
+    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles, page.dense_blocks)]
+    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
+    triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
+    fixing = [page.rest, page.site, page.rank]
+    triggers += [button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))]
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
@@ -242,6 +275,18 @@ def connect(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
         )
     page.stop.click(stop, None, page.status, queue=False, **quiet)
+
+
+def fixed(rest: dict, site: str | None, rank: float | None) -> dict:
+    """The recipe's other fields with the highlighted layer kept at a rank, 0 for dense."""
+    if not site or rank is None:
+        return rest
+    return {**rest, "overrides": {**rest.get("overrides", {}), site: int(rank) or None}}
+
+
+def freed(rest: dict, site: str | None, rank: float | None) -> dict:
+    """The recipe's other fields with the highlighted layer's rank left to the allocator."""
+    return {**rest, "overrides": {p: r for p, r in rest.get("overrides", {}).items() if p != site}}
 
 
 def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
