@@ -211,9 +211,7 @@ class Workbench:
         """
         loss = np.sqrt(spectrum.loss * price) if spectrum.loss.any() else price
         key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
-        return artefacts.unpack_spectrum(
-            self.store.write(key, artefacts.pack_spectrum(replace(spectrum, loss=loss)))
-        )
+        return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(replace(spectrum, loss=loss))))
 
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)

@@ -85,7 +85,7 @@ def run(
     known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    plan = (yield from plan_for(bench, recipe, known))
+    plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
     model = yield from compress.steps(bench, recipe, plan)

@@ -43,9 +43,7 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
 
 
-def open_part(
-    recipe: Recipe, units: tuple[Unit, ...]
-) -> tuple[dict[str, int | None], tuple[Unit, ...], float]:
+def open_part(recipe: Recipe, units: tuple[Unit, ...]) -> tuple[dict[str, int | None], tuple[Unit, ...], float]:
     """What a recipe fixes (path → rank, None for dense, for all units), the units that are open, and the ratio that is
     left for them; it is not above 0 where what is fixed meets the budget alone.
 

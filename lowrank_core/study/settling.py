@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 CLOSE = 0.01  # share of the plan's expected loss
 LAST = 10  # measurements
-STEPS = (0.25,0.5,1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
+STEPS = (0.25, 0.5, 1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
 FIRST = 0.5  # the candidate that every site is measured at to begin with, whatever the ratio
-NEARBY = 0.25
+NEARBY = 0.25  # what a candidate counts for that the plan does not use, but could
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,7 @@ def silently(job: Job) -> Job:
             yield progress
 
 
-def expected_moves(
-    known: Knowledge, plan: Plan, rows: list[int], steps: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def expected_moves(known: Knowledge, plan: Plan, rows: list[int], steps: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """(S, K) nats by which measuring each candidate is expected to move the plan's expected loss, and the windows it
     would be measured on; 0 where nothing is left to measure, or nothing hangs on it."""
     now = known.windows
@@ -105,7 +103,7 @@ def expected_moves(
 
 def relevance(known: Knowledge, plan: Plan, rows: list[int]) -> np.ndarray:
     """(S, K) what each candidate's loss counts for in the plan's: 1 at a site's planned keep, shared between the two
-    candidates around it, and `NEARBY` for those that could be chosen in its place."""
+    candidates around it, and `NEARBY` for those that could take its place."""
     weights = np.zeros(known.grid.ranks.shape)
     keeps = np.array(CANDIDATES)
     for i in rows:

@@ -42,9 +42,7 @@ def build(house: House | None = None) -> gr.Blocks:
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         what = "a hub id: owner/name" if house.host.public else "a folder with a transformers model"
         with gr.Accordion("Load model", open=False), gr.Row():
-            name = gr.Textbox(
-                recipe.model, label=f"`demo`, or {what}", elem_id="model-name", scale=4
-            )
+            name = gr.Textbox(recipe.model, label=f"`demo`, or {what}", elem_id="model-name", scale=4)
             load = gr.Button("Load", elem_id="model-load", scale=1)
         trouble = gr.Markdown("", elem_id="trouble")
         with gr.Tabs():
@@ -87,7 +85,9 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
 
     def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
-        recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "dense_blocks": (), "overrides": {}})
+        recipe = house.recipe(
+            {**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "dense_blocks": (), "overrides": {}}
+        )
         turn = house.next_turn(session)
         yield ["Loading …", *others]
         house.bench(recipe)

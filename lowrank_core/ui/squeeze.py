@@ -121,7 +121,9 @@ def layout(first: Shown, view) -> Squeeze:
             best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
             with gr.Row():
-                rank = gr.Number(None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120)
+                rank = gr.Number(
+                    None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120
+                )
                 fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
                 free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
             target = gr.Number(
@@ -266,7 +268,9 @@ def connect(
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
     triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
     fixing = [page.rest, page.site, page.rank]
-    triggers += [button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))]
+    triggers += [
+        button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
+    ]
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)

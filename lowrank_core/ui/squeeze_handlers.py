@@ -24,7 +24,6 @@ from .relay import explain
 from .view import View
 from .words import error_line
 
-
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
 FRAME = 0.5  # seconds between redrawn plots while points arrive
@@ -155,9 +154,7 @@ def standing(now: Settling) -> str:
     )
 
 
-def judged(
-    house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None
-) -> States:
+def judged(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
     """The plan of what is known, its perplexity measured, drawn as the present solid point."""
     from ..study.compress import evaluate
 
@@ -172,9 +169,7 @@ def judged(
         yield draw(view, visit, plan, known.points, selected, status), ""
 
 
-def target(
-    house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None
-) -> States:
+def target(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
     """The search for the smallest model within the target perplexity, every probe a solid point of the trade-off."""
     visit, recipe, lines = house.visit(session), view.recipe, []
     found = None

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from lowrank_core.calibration.gradients import collect_gradients
 from torch import nn
 
 from lowrank_core.calibration import backward
 from lowrank_core.calibration.collect import collect
-from lowrank_core.calibration.gradients import collect_gradients
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.calibration.windows import cut_windows
 from lowrank_core.errors import NonFinite

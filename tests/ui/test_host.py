@@ -18,7 +18,6 @@ from lowrank_core.ui.house import House
 from lowrank_core.ui.line import Line
 
 
-
 @pytest.fixture
 def public(tmp_path, monkeypatch):
     """A public house, whose upload folder is a temporary one."""
