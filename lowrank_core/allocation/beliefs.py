@@ -48,7 +48,7 @@ class Beliefs:
 
 
 def noise_of(spread: np.ndarray, windows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Variance of a point's mean, nats²: its own spread over windows (standard deviation) and the law of all, pooled."""
+    """Variance of a point's mean, nats²: its spread over windows (standard deviation) and the law of all, pooled."""
     law = WINDOW**2 * np.maximum(predicted, LEAST)
     return (TRUST * law + (windows - 1) * spread**2) / (TRUST + windows - 1) / windows
 

@@ -60,7 +60,7 @@ class Probe:
     def measure(
         self, unit: Unit, candidates: Sequence[Mapping[str, nn.Module]], first: int = 0, last: int | None = None
     ) -> Tensor:
-        """(K, N) float64 loss above dense, nats per token, of K candidates on the windows from `first` to before `last`.
+        """(K, N) float64 loss above dense, nats per token, of K candidates on the windows `first` to before `last`.
 
         A candidate: site path → the module that takes its place, for every site of the unit.
         """

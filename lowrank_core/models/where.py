@@ -150,11 +150,6 @@ def weight_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.glob("*.safetensors"))
 
 
-def weight_bytes(path: Path) -> int:
-    """Bytes of the safetensors files in a folder."""
-    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
-
-
 def fingerprint(path: Path) -> str:
     """Hash of a model folder's configuration, tokenizer and weights."""
     digest = hashlib.sha256()

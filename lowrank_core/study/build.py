@@ -247,7 +247,7 @@ class Workbench:
         return self._probe
 
     def measure(self, wanted: Iterable[tuple[Unit, float]], windows: int | None = None) -> Job[list[Point]]:
-        """The points asked for as (unit, keep), each on the first `windows` probe windows, or on all; see `measured`."""
+        """The points asked for as (unit, keep), on the first `windows` probe windows or on all; see `measured`."""
         return (yield from measured(self, wanted, windows))
 
 

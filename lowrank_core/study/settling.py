@@ -52,7 +52,7 @@ def settle(bench: "Workbench", recipe: Recipe, known: Knowledge) -> Job[Settling
     probe = yield from bench.probe()
     steps = sorted({max(1, round(s * len(probe.windows))) for s in STEPS})
     history: list[float] = []
-    tokens = 0.0
+    tokens, where = 0.0, ""
     while True:
         plan = make_plan(recipe, known)
         history.append(known.expected(plan.ranks))
@@ -62,7 +62,7 @@ def settle(bench: "Workbench", recipe: Recipe, known: Knowledge) -> Job[Settling
         change = abs(history[-1] - then) / scale if len(history) > LAST else float("inf")
         now = Settling(known, plan, history[-1], change, float(moves.max()) / scale, len(history) - 1, tokens)
         if now.measured:
-            yield Progress("settling", now.measured, 0, unit.label, now)
+            yield Progress("settling", now.measured, 0, where, now)
         if (now.settled and known.windows[open_rows].any(1).all()) or moves.max() <= 0:
             return now
         costs = np.array([[probe.share(u)] for u in known.grid.units]) * np.maximum(windows - known.windows, 1)
@@ -74,7 +74,7 @@ def settle(bench: "Workbench", recipe: Recipe, known: Knowledge) -> Job[Settling
         else:
             row, column = np.unravel_index(int(worth.argmax()), worth.shape)
         unit, keep = known.grid.units[row], CANDIDATES[column]
-        before = int(known.windows[row, column])
+        before, where = int(known.windows[row, column]), unit.label
         (point,) = yield from silently(bench.measure([(unit, keep)], int(windows[row, column])))
         tokens += probe.share(unit) * (point.windows - before) * probe.windows.shape[1]
         known = known.knowing(point)
