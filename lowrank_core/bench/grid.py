@@ -24,6 +24,7 @@ class Grid:
     probe_windows: int
     storages: tuple[str, ...] = ("factored",)
     presets: tuple[str, ...] = ()  # keys of PRESETS
+    measure: str | None = None  # a key of MEASURES for the combinations; None: what each allocator is made for
 
     def recipes(self) -> list[list[Recipe]]:
         """Groups of Recipes that share statistics, spectra and points: one per text, seed, method and storage.
@@ -38,7 +39,7 @@ class Grid:
                     chosen = {"method": method, "storage": storage}
                     found.append(
                         [
-                            self._recipe(text, seed, {**chosen, "allocator": allocator, "ratio": ratio})
+                            self._recipe(text, seed, {**chosen, "allocator": allocator, "ratio": ratio, "measure": self.measure})
                             for allocator in self.allocators
                             for ratio in self.ratios
                         ]
