@@ -36,10 +36,10 @@ class Grid:
         for text in self.calibrate:
             for seed in self.seeds:
                 for method, storage in self.pairs:
-                    chosen = {"method": method, "storage": storage}
+                    chosen = {"method": method, "storage": storage, "measure": self.measure}
                     found.append(
                         [
-                            self._recipe(text, seed, {**chosen, "allocator": allocator, "ratio": ratio, "measure": self.measure})
+                            self._recipe(text, seed, {**chosen, "allocator": allocator, "ratio": ratio})
                             for allocator in self.allocators
                             for ratio in self.ratios
                         ]

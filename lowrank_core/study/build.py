@@ -3,8 +3,9 @@
 Every function is a job; stopped at any yield it keeps what it stored, and the next run goes on from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,20 +17,20 @@ from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
-from ..jobs import Job, Progress, finish
+from ..jobs import Job, finish
 from ..linalg import check_finite, square_root, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..settings import CANDIDATES, FACTORS_HELD
+from ..settings import FACTORS_HELD
 from ..store import Artefact
-from ..types import Point, Site, Spectrum, Unit, rank_at
+from ..types import Point, Site, Spectrum, Unit
 from . import artefacts
 from .artefacts import Body
-from .factoring import error_at, factorize_unit
+from .factoring import factorize_unit
 from .measuring import measured
 from .own_text import written
-from .pricing import priced, runs
+from .pricing import candidate_rests, error_of, priced_spectra
 from .read import Study
 from .shelf import Shelf
 
@@ -192,49 +193,39 @@ class Workbench:
         missing = [u for u in units if found[u.path] is None]
         if any(METHODS[u.method].gradients(u.settings) for u in missing):
             yield from self.collect_fisher()
-        made = 0
-        for run in runs(missing):
-            for unit in run:
-                found[unit.path] = self._spectrum(unit)
-                made += 1
-                yield Progress("spectra", made, len(missing), unit.label)
-            prices = yield from priced(self, run, found)
-            for unit in run:
-                found[unit.path] = self._keep(unit, found[unit.path], prices[unit.path])
-        return found
+        return {**found, **(yield from priced_spectra(self, missing))}
 
-    def _keep(self, unit: Unit, spectrum: Spectrum, price: np.ndarray) -> Spectrum:
-        """The spectrum with its price, as it is stored and will be read, so that the next run decides alike.
-
-        A method that predicts the loss itself (`two-sided`, in whose estimate inputs and gradients are independent) is
-        priced at the geometric mean of both, which chooses better ranks than either (assets/measurements.md).
-        """
-        loss = np.sqrt(spectrum.loss * price) if spectrum.loss.any() else price
+    def keep_spectrum(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
+        """The spectrum as it is stored and will be read, so that the next run decides alike."""
         key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
-        return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(replace(spectrum, loss=loss))))
+        return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(spectrum)))
 
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _spectrum(self, unit: Unit) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
+    def bare_spectrum(self, unit: Unit) -> tuple[Callable[[np.ndarray], Spectrum], Factorization, list[Tensor] | None]:
+        """What makes a Spectrum of a unit's price, its Factorization, and of methods with a second stage W − Ŵ at
+        the ranks of the spectrum (float32).
+
+        Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
+        """
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made, moment = self._factorize(unit, weight, statistics), statistics.gram
-        if METHODS[unit.method].sliceable:
-            self._factorizations.put(_name(unit), self._in_dtype(unit, made))
         if made.mean is not None:
             moment = moment - torch.outer(made.mean, made.mean)
         energy = float(((weight @ moment) * weight).sum())
+        sigma, rests = made.sigma.cpu().numpy(), None
         if METHODS[unit.method].sliceable:
-            ranks = np.arange(unit.max_rank + 1)
-            errors = made.output_error.cpu().numpy()
-        else:  # one more factorization per rank: only on the candidates' ranks, the same for every storage
-            plain = replace(unit, storage="factored", biased=False)
-            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
-            errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
-        loss = np.zeros(len(ranks)) if made.loss is None else made.loss.cpu().numpy()
-        sigma = made.sigma.cpu().numpy()
-        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, loss, stable_rank(weight))
+            ranks, errors = np.arange(unit.max_rank + 1), made.output_error.cpu().numpy()
+            made = self._in_dtype(unit, made)
+            self._factorizations.put(_name(unit), made)
+        else:  # one more factorization per rank: only on the candidates'
+            ranks, rests = candidate_rests(unit, weight, made)
+            errors = np.array([error_of(rest, moment) for rest in rests])
+            rests = [rest.float() for rest in rests]
+            made = replace(made, left=made.left[:, :0], right=made.right[:0], second=None)  # no longer needed
+        bare = partial(Spectrum, unit.path, unit.method, sigma, ranks, errors, energy, stable_rank=stable_rank(weight))
+        return (lambda loss: bare(loss=loss)), made, rests
 
     # --- measured points --------------------------------------------------------------------------------------
 

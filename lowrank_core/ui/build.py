@@ -15,7 +15,8 @@ import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
-from . import api, chat, drawing, learn, link, see, squeeze, zero  # noqa: E402
+from . import api, chat, drawing, learn, link, see, squeeze, squeeze_events, zero  # noqa: E402
+from .choices import recipe_values, spellings  # noqa: E402
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
 from .house import House  # noqa: E402
 from .relay import guarded  # noqa: E402
@@ -56,7 +57,7 @@ def build(house: House | None = None) -> gr.Blocks:
                 chat_page = chat.layout()
         see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})))
         opened = link.connect(page, house, squeeze_page, name, trouble)
-        squeeze.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
         chat.connect(chat_page, squeeze_page, house, model, house.recipe)
         learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
         api.connect(house)
@@ -86,7 +87,7 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
     def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
         recipe = house.recipe(
-            {**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "dense_blocks": (), "overrides": {}}
+            {**recipe_values(asked.strip(), *choices), "dense_roles": (), "dense_blocks": (), "overrides": {}}
         )
         turn = house.next_turn(session)
         yield ["Loading …", *others]
@@ -103,11 +104,11 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
         status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
         shown = drawing.draw(view, visit, plan, view.points, None, status)
         yield [
-            "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
+            "", recipe.model, squeeze_events.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
             gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]),
-            *squeeze.values(shown, ""), *squeeze.spellings(recipe),
+            *squeeze.values(shown, ""), *spellings(recipe),
         ]  # fmt: skip
 
     def loading(request: gr.Request, asked, how, keep, *choices):

@@ -10,9 +10,10 @@ import gradio as gr
 from ..errors import LowRankError
 from ..study.recipe import Recipe
 from . import chat_handlers as handlers
+from .choices import recipe_values
 from .house import House
 from .relay import explain, guarded
-from .squeeze import Squeeze, recipe_values
+from .squeeze import Squeeze
 
 EXAMPLES = (
     "Tell me a story about a fox who lost a hat.",

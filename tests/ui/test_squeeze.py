@@ -9,7 +9,7 @@ from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.errors import LowRankError
 from lowrank_core.methods import METHODS
 from lowrank_core.study.recipe import Recipe, Walk, recipe_of
-from lowrank_core.ui import squeeze, squeeze_handlers
+from lowrank_core.ui import choices, squeeze_events, squeeze_handlers
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -34,7 +34,7 @@ def test_preview_is_instant(house):
 @pytest.mark.parametrize("ratio", [-1, 0, 1, "abc", float("nan")])
 def test_bad_ratio_is_one_sentence_and_a_hint(ratio):
     with pytest.raises(LowRankError) as caught:
-        recipe_of(squeeze.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0, "factored", False))
+        recipe_of(choices.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0, "factored", False))
     assert caught.value.message.endswith(".") and caught.value.hint
 
 
@@ -56,8 +56,8 @@ def test_a_text_that_cannot_be_fetched_is_said_and_loses_nothing(house):
     recipe = Recipe(text="c4")  # tests are offline
     shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
     assert shown is None and "c4-sample" in trouble and turn == house.visit("a").turn
-    assert squeeze.strip_value(house, recipe, "a", "idle") == squeeze.gr.skip()
-    assert squeeze.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
+    assert squeeze_events.strip_value(house, recipe, "a", "idle") == squeeze_events.gr.skip()
+    assert choices.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
 
 
 def test_own_text_is_previewed_without_a_model(house):
@@ -115,26 +115,26 @@ def test_a_target_perplexity_is_searched_and_met(house, tiny, tiny_file):
     recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="settled")
     settled(house, recipe)
     view = house.view(recipe)
-    dense = view.study.dense(read_text(squeeze.HELD_OUT), 64).perplexity
+    dense = view.study.dense(read_text(choices.HELD_OUT), 64).perplexity
     aim = round(dense * 1.02, 3)
-    asked = recipe_of({**recipe.model_dump(), "target": aim, "target_text": squeeze.HELD_OUT})
+    asked = recipe_of({**recipe.model_dump(), "target": aim, "target_text": choices.HELD_OUT})
     states = settled(house, asked)
     assert f"≤ {aim:g}" in states[-1][0].status
-    found = view.study.evaluation(asked, house.visit("a").plan, read_text(squeeze.HELD_OUT), 64)
+    found = view.study.evaluation(asked, house.visit("a").plan, read_text(choices.HELD_OUT), 64)
     assert found.perplexity <= aim
-    low = recipe_of({**recipe.model_dump(), "target": 1.5, "target_text": squeeze.HELD_OUT})
+    low = recipe_of({**recipe.model_dump(), "target": 1.5, "target_text": choices.HELD_OUT})
     with pytest.raises(LowRankError, match="dense model itself"):
         settled(house, low)
 
 
 def test_a_layers_rank_is_kept_and_freed(house):
     path = house.view(Recipe()).body.sites[3].path
-    rest = squeeze.fixed({}, path, 7)
+    rest = squeeze_events.fixed({}, path, 7)
     recipe = recipe_of({"overrides": rest["overrides"]})
     squeeze_handlers.preview(house, recipe, "a", path)
     assert house.visit("a").plan.ranks[path] == 7
-    assert squeeze.fixed(rest, path, 0)["overrides"] == {path: None}
-    assert squeeze.freed(rest, path, None)["overrides"] == {} and squeeze.fixed(rest, None, 3) == rest
+    assert squeeze_events.fixed(rest, path, 0)["overrides"] == {path: None}
+    assert squeeze_events.freed(rest, path, None)["overrides"] == {} and squeeze_events.fixed(rest, None, 3) == rest
 
 
 def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_file):
@@ -173,11 +173,11 @@ def test_two_sessions_share_points_but_not_plans(house, tiny, tiny_file):
 
 
 def test_storage_and_walk_reach_the_recipe():
-    choices = ("two-sided", "waterfill", 0.3, "demo", None, [], 0)
-    plain = recipe_of(squeeze.recipe_values("demo", *choices, "factored", False))
-    best = recipe_of(squeeze.recipe_values("demo", *choices, "pivoted", True))
+    chosen = ("two-sided", "waterfill", 0.3, "demo", None, [], 0)
+    plain = recipe_of(choices.recipe_values("demo", *chosen, "factored", False))
+    best = recipe_of(choices.recipe_values("demo", *chosen, "pivoted", True))
     assert plain.walk is None and plain.storage == "factored"
-    assert best.decisive() == recipe_of({**squeeze.BEST, "ratio": 0.3}).decisive()
+    assert best.decisive() == recipe_of({**choices.BEST, "ratio": 0.3}).decisive()
 
 
 def test_pivoted_storage_keeps_more_rank(house):
