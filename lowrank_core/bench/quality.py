@@ -74,6 +74,7 @@ def _group(
                 model = compress(bench, recipe, plan)
             found = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
             rows.append(_row(bench, recipe, units, plan, text, found, dense[text.name], time.perf_counter() - began))
+            yield Progress("quality", len(rows), len(recipes) * len(texts), f"ratio {recipe.ratio:g}", rows[-1])
             began = time.perf_counter()
     return rows
 

@@ -84,19 +84,28 @@ def _calibration(recipe: Mapping[str, Any]) -> str:
     return f"{recipe['text']}, {recipe.get('windows', '?')} windows of {window} tokens, seed {recipe.get('seed', '?')}"
 
 
-def _loading(name: str, storage: str) -> str:
-    load = [
-        "from transformers import AutoModelForCausalLM",
-        f"AutoModelForCausalLM.from_pretrained({json.dumps(name)})",
+def loading_code(name: str, storage: str) -> str:
+    """The Python lines that load a saved folder, or a repository on the Hub, by its name."""
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({json.dumps(name)})",
+        f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(name)})",
     ]
+    ours = "import lowrank_core  # teaches transformers the format"
+    return "\n".join(lines if storage == "merged" else [ours, *lines])
+
+
+def _loading(name: str, storage: str) -> str:
+    code = f"```python\n{loading_code(name, storage)}\n```\n"
     if storage == "merged":
         note = (
             "An ordinary dense checkpoint: it runs wherever the base model does (vLLM, llama.cpp, Ollama, …), needs no "
             "other library, and saves no bytes."
         )
-        return "\n".join(["```python", *load, "```\n", note])
+        return f"{code}\n{note}"
     return "\n".join([
-        "```python", "import lowrank_core", *load, "```\n",
+        code,
         "The import teaches transformers this format. A process without it stops with a size mismatch, on purpose: "
         "the alternative would be invented weights. vLLM, llama.cpp, Ollama and other engines do not read it: "
         "`python -m lowrank_core export FOLDER --merged OUT` writes an ordinary dense checkpoint for them, as large "

@@ -2,13 +2,16 @@
 
 from .caption import (
     channel_caption,
+    energy_caption,
+    map_caption,
     outlier_sentence,
     plan_caption,
+    scaled_caption,
     sensitivity_caption,
     spectrum_caption,
     tradeoff_caption,
 )
-from .channels import channel_profile, token_heatmap
+from .channels import channel_profile, rms_after, token_heatmap
 from .lessons import errors as lesson_errors
 from .lessons import plane as lesson_plane
 from .lessons import search as lesson_search
@@ -25,10 +28,14 @@ __all__ = [
     "lesson_errors",
     "lesson_plane",
     "lesson_search",
+    "energy_caption",
+    "map_caption",
     "outlier_map",
     "outlier_sentence",
     "plan_caption",
     "plan_map",
+    "rms_after",
+    "scaled_caption",
     "sensitivity_caption",
     "sensitivity_curves",
     "spectrum",

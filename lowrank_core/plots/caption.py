@@ -37,6 +37,28 @@ def outlier_sentence(summaries: Sequence[ChannelSummary]) -> str:
     return f"{what} Plain SVD does not know that."
 
 
+def map_caption(summaries: Sequence[ChannelSummary]) -> str:
+    """How the outlier ratios are spread over the inputs."""
+    ratios = sorted(s.outlier_ratio for s in summaries)
+    return (
+        f"Brightest: {_input_of(max(summaries, key=lambda s: s.outlier_ratio).group)}, {ratios[-1]:.3g} ×; half of the "
+        f"{len(ratios)} inputs stay below {ratios[len(ratios) // 2]:.3g} ×. Click a cell to look into it."
+    )
+
+
+def scaled_caption(before: float, after: float) -> str:
+    """What ASVD's scaling leaves of an outlier."""
+    return f"Scaling leaves the loudest channel {after:.3g} × the median instead of {before:.3g} ×."
+
+
+def energy_caption(spectra: Sequence[Spectrum], labels: Mapping[str, str]) -> str:
+    """How few singular values hold 90 % of the energy, as plain SVD and as whitening see the layer."""
+    first = {s.method: int(np.searchsorted(s.energy_kept, 0.9)) for s in spectra}
+    known = [m for m in ("svd", "asvd-0", "asvd-i", "two-sided") if m in first]
+    said = ", ".join(f"{first[m]} for {labels[m]}" for m in known)
+    return f"90 % of the energy, each in its own metric, needs this many of {len(spectra[0].sigma)} values: {said}."
+
+
 def channel_caption(summary: ChannelSummary) -> str:
     """The loudest channel of an input group."""
     top = summary.top_channel

@@ -7,8 +7,11 @@ from ..types import ChannelSummary
 from .style import INK, OKABE_ITO, figure
 
 
-def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figure:
-    """Channel rms, sorted on log-log axes with the five loudest named, or along the channel index."""
+def channel_profile(summary: ChannelSummary, by_index: bool = False, alpha: float | None = None) -> go.Figure:
+    """Channel rms, sorted on log-log axes with the five loudest named, or along the channel index.
+
+    `alpha`: beside them the rms after ASVD's scaling, x_j / (mean |x_j|)^α, with the same median.
+    """
     order = np.arange(len(summary.rms)) if by_index else np.argsort(-summary.rms)
     x = np.arange(len(order)) + (0 if by_index else 1)
     made = figure()
@@ -18,10 +21,25 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figur
         mode="markers" if by_index else "lines+markers",
         marker={"size": 4, "color": OKABE_ITO[0]},
         customdata=np.stack([order, summary.abs_max[order], summary.kurtosis[order]], 1),
+        meta=["channel", "largest", "kurtosis"],
         name="rms, measured",
         hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}, largest %{customdata[1]:.3g}, "
         "kurtosis %{customdata[2]:.3g}<extra>measured</extra>",
     )
+    if alpha is not None:
+        after = rms_after(summary, alpha)
+        shown = order if by_index else np.argsort(-after)
+        made.add_scatter(
+            x=x,
+            y=after[shown],
+            mode="markers" if by_index else "lines",
+            line={"color": OKABE_ITO[1], "dash": "dash"},
+            marker={"size": 4, "color": OKABE_ITO[1], "symbol": "square"},
+            customdata=shown[:, None],
+            meta=["channel"],
+            name=f"after scaling by (mean |x|)^{alpha:g}",
+            hovertemplate="channel %{customdata[0]}<br>rms %{y:.3g}<extra>after scaling</extra>",
+        )
     loud = np.argsort(-summary.rms)[:5]
     made.add_scatter(
         x=loud if by_index else np.arange(1, len(loud) + 1),
@@ -47,6 +65,12 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False) -> go.Figur
     return made
 
 
+def rms_after(summary: ChannelSummary, alpha: float) -> np.ndarray:
+    """(d_in,) the channels' rms once each is divided by (mean |x|)^α, brought to the median they had before."""
+    after = summary.rms / np.maximum(summary.abs_mean, np.finfo(np.float32).tiny) ** alpha
+    return after * np.median(summary.rms) / max(float(np.median(after)), np.finfo(np.float32).tiny)
+
+
 def token_heatmap(summary: ChannelSummary) -> go.Figure:
     """|x| of the loudest channels over the first tokens: spikes on single tokens show as short bright dashes."""
     values = np.log10(np.maximum(summary.map_values, 1e-3))
@@ -59,6 +83,8 @@ def token_heatmap(summary: ChannelSummary) -> go.Figure:
         y=labels,
         colorscale="Viridis",
         customdata=summary.map_values,
+        meta=["|x|"],
+        name="log10 |x|, measured",
         hovertemplate="token %{y}<br>channel %{x}<br>|x| = %{customdata:.3g}<extra>measured</extra>",
         colorbar={
             "tickvals": list(range(low, high + 1)),

@@ -39,6 +39,8 @@ def plan_map(
         y=roles,
         text=text,
         customdata=paths,
+        meta=["layer"],
+        name="keep",
         hovertemplate="%{text}<extra></extra>",
         colorscale="Cividis",
         zmin=0,

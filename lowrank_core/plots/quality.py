@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 
 from .style import figure, look
 
+FLOOR = 1e-4  # nats: what a log axis shows of less
+
 
 class Result(Protocol):
     """A row of a benchmark."""
@@ -34,7 +36,7 @@ def quality_plot(rows: Iterable[Result], text: str, dense_perplexity: float) -> 
         found = sorted(zip(keeps, losses, strict=True))
         made.add_scatter(
             x=[keep for keep, _ in found],
-            y=[max(loss, 1e-4) for _, loss in found],
+            y=[max(loss, FLOOR) for _, loss in found],
             name=label,
             mode="lines+markers",
             line={"color": color, "dash": "solid" if "waterfill" in label else dash},
@@ -44,6 +46,14 @@ def quality_plot(rows: Iterable[Result], text: str, dense_perplexity: float) -> 
     made.update_yaxes(title=f"nats per token above dense, {text}", type="log")
     made.update_layout(title=f"{text}: the dense model has perplexity {dense_perplexity:.3f}")
     return made
+
+
+def quality_caption(text: str, dense_perplexity: float) -> str:
+    """What the plot is measured against, and what it cannot show."""
+    return (
+        f"Measured on {text}, where the dense model has perplexity {dense_perplexity:.3f}. "
+        f"Losses of {FLOOR:g} nats or less, and gains, are drawn at {FLOOR:g}."
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

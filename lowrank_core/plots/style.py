@@ -37,12 +37,21 @@ def figure(height: int = 340, **layout) -> go.Figure:
     return made
 
 
-def mark(made: go.Figure, x: float, text: str, color: str = INK, dash: str = "solid") -> None:
-    """A vertical line over the whole height with a word at its foot."""
+def mark(made: go.Figure, x: float, text: str, color: str = INK, dash: str = "solid", name: str | None = None) -> None:
+    """A vertical line over the whole height with a word at its foot; assets/plots.js moves the one of a name."""
     made.add_shape(
-        type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": color, "width": 1.5, "dash": dash}
+        name=name,
+        type="line",
+        xref="x",
+        yref="paper",
+        x0=x,
+        x1=x,
+        y0=0,
+        y1=1,
+        line={"color": color, "width": 1.5, "dash": dash},
     )
     made.add_annotation(
+        name=name,
         xref="x",
         yref="paper",
         x=x,

@@ -15,13 +15,31 @@ import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
-from . import api, chat, drawing, learn, link, see, squeeze, squeeze_events, zero  # noqa: E402
+from . import (  # noqa: E402
+    api,
+    chat,
+    chat_events,
+    drawing,
+    export_handlers,
+    learn,
+    link,
+    measure,
+    measure_events,
+    plot,
+    see,
+    sides,
+    squeeze,
+    squeeze_events,
+    zero,
+)  # fmt: skip
 from .choices import recipe_values, spellings  # noqa: E402
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
 from .house import House  # noqa: E402
 from .relay import guarded  # noqa: E402
-from .squeeze_handlers import calibrated  # noqa: E402
+from .squeeze_handlers import calibrated, told  # noqa: E402
 from .visits import FIRST  # noqa: E402
+
+FILES_KEPT = 3600  # seconds that an uploaded or exported file lies in the page's cache
 
 
 def build(house: House | None = None) -> gr.Blocks:
@@ -37,8 +55,9 @@ def build(house: House | None = None) -> gr.Blocks:
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
 
-    kept = (3600, 86_400) if house.host.public else None  # uploads go a day after they came
-    with gr.Blocks(title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
+    with gr.Blocks(
+        title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
+    ) as page:
         model = gr.State(recipe.model)
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         what = "a hub id: owner/name" if house.host.public else "a folder with a transformers model"
@@ -54,12 +73,15 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
-                chat_page = chat.layout()
-        see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})))
+                chat_page = chat.layout(sides.choices(visit, recipe.model))
+            with gr.Tab("Measure", id="measure"):
+                measure_page = measure.layout(export_handlers.code(recipe, "factored"))
+        see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
         opened = link.connect(page, house, squeeze_page, name, trouble)
         squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
-        chat.connect(chat_page, squeeze_page, house, model, house.recipe)
         learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
+        chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
+        measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
         api.connect(house)
         _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
 
@@ -91,7 +113,11 @@ def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_
         )
         turn = house.next_turn(session)
         yield ["Loading …", *others]
-        house.bench(recipe)
+        for _, line in told(house.waiting(house.opening(recipe.model), session, turn)):
+            yield [line, *others]
+        if house.visit(session).turn != turn:
+            yield ["Stopped. The earlier model stays loaded.", *others]
+            return
         for _, line in calibrated(house, recipe, session, turn):
             yield [line, *others]
         view = house.view(recipe)
@@ -142,6 +168,7 @@ def launch(
         server_port=port,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
+        head=plot.head(),
         prevent_thread_lock=True,
         max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,

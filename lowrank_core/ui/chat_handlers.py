@@ -1,29 +1,46 @@
-"""Two replies at once: the dense model's and the compressed one's."""
+"""Two replies at once, and what is said about them afterwards: where they part, and how fast each is alone."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
 from ..study.recipe import Recipe
+from . import sides
 from .device import one_job
 from .house import House
-from .squeeze_handlers import prepare, told
+from .sides import Ready, Side
+from .strip import strip
 from .words import error_line, size
 
 FRAME = 0.05  # seconds between updates of the page
+ROUNDS = 3  # of the speeds measured apart
+TIMED = 16  # tokens of each round
 Messages = list[dict]
 
 
 @dataclass(frozen=True)
+class Options:
+    """How both models are asked."""
+
+    raw: bool = False
+    temperature: float = 0.0
+    max_tokens: int = 160
+    system: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Turned:
-    """One state of both chats."""
+    """One state of both chats, in the order of the page."""
 
     left: Messages
     right: Messages
-    notes: tuple[str, str]
-    between: str
+    notes: tuple[str, str] = ("", "")
+    between: str = ""
+    strip: str = ""
 
 
 def plain(messages: Messages) -> list[dict[str, str]]:
@@ -38,11 +55,8 @@ def plain(messages: Messages) -> list[dict[str, str]]:
 
 
 def note(reply, device: str) -> str:
-    """What a finished or running reply took."""
-    return (
-        f"{len(reply.tokens)} tokens · first after {1000 * reply.prefill_seconds:.0f} ms · "
-        f"{reply.tokens_per_second:.0f} tokens/s beside the other on {device} · KV cache {size(reply.kv_bytes)}"
-    )
+    """What a reply took while the other ran beside it."""
+    return f"{len(reply.tokens)} tokens on {device} · KV cache {size(reply.kv_bytes)}"
 
 
 def parting(first, second, tokenizer) -> str:
@@ -66,60 +80,69 @@ def chat_lane(session: str) -> str:
 @one_job(chat_lane)
 def reply(
     house: House,
+    pair: tuple[Side, Side],
     recipe: Recipe,
     session: str,
     left: Messages,
     right: Messages,
     prompt: str,
-    raw: bool,
-    temperature: float,
-    max_tokens: int,
-    system: str,
+    options: Options,
+    swapped: bool = False,
 ) -> Generator[tuple[Turned | None, str], None, None]:
-    """Both replies as they grow, at most 20 states a second; a newer turn or Stop ends them where they are."""
+    """Both replies as they grow, at most 20 states a second; a newer turn or Stop ends them where they are.
+
+    Then how fast each is alone, and the strip. `swapped`: the second side of the pair is on the left of the page.
+    `recipe` is Squeeze's.
+    """
     if not prompt.strip():
         yield None, error_line("There is nothing to answer.", "Write a message first.")
         return
-    house.host.check_reply(max_tokens, prompt, system, *(m["content"] for m in (*plain(left), *plain(right))))
+    before = (m["content"] for m in (*plain(left), *plain(right)))
+    house.host.check_reply(options.max_tokens, prompt, options.system, *before)
     lane = chat_lane(session)
     turn = house.next_turn(lane)
-    left, right = ([*plain(m), {"role": "user", "content": prompt}] for m in (left, right))
-    yield Turned(left, right, ("", ""), ""), "Loading the model …"
-    bench = house.bench(recipe)
-    model = yield from _compressed(house, bench, recipe, session, lane, turn)
-    if model is not None:
-        models = (bench.loaded.model, model)
-        yield from _stream(house, lane, turn, models, bench.loaded, (left, right), raw, temperature, max_tokens, system)
+    chats = tuple([*plain(m), {"role": "user", "content": prompt}] for m in (left, right))
+    yield Turned(*chats), "Loading the model …"
+    shown = []
+    for side in pair[::-1] if swapped else pair:
+        found = yield from sides.ready(house, side, recipe, session, lane, turn)
+        if found is None:
+            break
+        shown.append(found)
+    if len(shown) == 2:
+        last = yield from _stream(house, lane, turn, shown, chats, options)
+        if last is not None:
+            yield from _after(house, lane, turn, shown, last, options, swapped)
     if house.visit(lane).turn != turn:
         yield None, "Stopped."
 
 
-def _compressed(house: House, bench, recipe: Recipe, session: str, lane: str, turn: int):
-    """The model under the session's plan, calibrating first what is not known; None where it was stopped."""
-    from ..study.compress import compress
+@dataclass(frozen=True)
+class _Last:
+    """The end of both streams: what the page shows, the prompts and the replies."""
 
-    for stage in prepare(bench, recipe):  # the grams that factors are cut from are not shipped
-        yield from told(house.steps(stage, lane, turn))
-        if house.visit(lane).turn != turn:
-            return None
-    visit, view = house.visit(session), house.view(recipe)
-    if visit.recipe != recipe or visit.plan is None:
-        visit.settle_on(recipe, view.plan(view.points))
-    return (yield from told(house.steps(compress.steps(bench, recipe, visit.plan), lane, turn)))
+    turned: Turned
+    prompts: tuple
+    replies: tuple
 
 
-def _stream(house, lane, turn, models, loaded, chats, raw, temperature, max_tokens, system):
+def _stream(house: House, lane: str, turn: int, shown: list[Ready], chats, options: Options):
     from ..generation.stream import Sampling, fitting_prompt, stream, stream_pair
 
-    tokenizer, device, context = loaded.tokenizer, loaded.device.type, loaded.folder.context
+    tokenizer = shown[0].loaded.tokenizer
     bare = "" if tokenizer.chat_template else "A base model: no chat template, the last message is continued as text. "
     visit = house.visit(lane)
-    opening = [{"role": "system", "content": system}] if system.strip() else []
-    sampling = Sampling(int(max_tokens), float(temperature), 0)
+    opening = [{"role": "system", "content": options.system}] if options.system.strip() else []
+    sampling = Sampling(int(options.max_tokens), float(options.temperature), options.seed)
+    contexts = [r.loaded.folder.context for r in shown]
+    prompts = tuple(
+        fitting_prompt(tokenizer, opening + chat, context, options.raw)
+        for chat, context in zip(chats, contexts, strict=True)
+    )
     pair = stream_pair(
         *(
-            stream(m, tokenizer, fitting_prompt(tokenizer, opening + chat, context, raw), sampling, context)
-            for m, chat in zip(models, chats, strict=True)
+            stream(r.model, tokenizer, prompt, sampling, context)
+            for r, prompt, context in zip(shown, prompts, contexts, strict=True)
         )
     )
     last, replies = 0.0, None
@@ -131,11 +154,51 @@ def _stream(house, lane, turn, models, loaded, chats, raw, temperature, max_toke
             if done or time.monotonic() - last > FRAME:
                 last = time.monotonic()
                 grown = [[*c, {"role": "assistant", "content": r.text}] for c, r in zip(chats, replies, strict=True)]
-                yield (
-                    Turned(*grown, tuple(note(r, device) for r in replies), bare + parting(*replies, tokenizer)),
-                    "" if done else "Writing …",
-                )
+                notes = tuple(note(r, s.loaded.device.type) for r, s in zip(replies, shown, strict=True))
+                turned = Turned(*grown, notes, bare + parting(*replies, tokenizer))
+                yield turned, "Measuring each alone …" if done else "Writing …"
             if done:
-                return
+                return _Last(turned, prompts, replies)
+        return None
     finally:
         pair.close()
+
+
+def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, options: Options, swapped: bool):
+    """How fast each is alone, then the strip: the first side's reply, read by both."""
+    from ..evaluation.divergence import token_divergence
+
+    alone = yield from _alone(house, lane, turn, shown, last)
+    if house.visit(lane).turn != turn:
+        return
+    notes = tuple(f"{n} · {a}" for n, a in zip(last.turned.notes, alone, strict=True))
+    first, second = (1, 0) if swapped else (0, 1)
+    tokens = last.replies[first].tokens
+    with house.device():
+        found = token_divergence(shown[first].model, shown[second].model, last.prompts[first], tokens)
+    decode = shown[first].loaded.tokenizer.decode
+    drawn = strip(found, (shown[first].side.label, shown[second].side.label), lambda t: decode([t]))
+    turned = last.turned
+    yield Turned(turned.left, turned.right, notes, turned.between, drawn), ""
+
+
+def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
+    """Of each: time to the first token and tokens a second, in turns, with nothing else on the device."""
+    from ..generation.stream import Sampling, stream
+
+    tokenizer, sampling = shown[0].loaded.tokenizer, Sampling(TIMED + 1)
+    found: list[list[tuple[float, float]]] = [[], []]
+    for _ in range(ROUNDS):
+        for i, r in enumerate(shown):
+            if house.visit(lane).turn != turn:
+                return ["", ""]
+            with house.device():
+                *_, end = stream(r.model, tokenizer, last.prompts[i], sampling, r.loaded.folder.context)
+            found[i].append((end.prefill_seconds, end.tokens_per_second))
+            yield None, "Measuring each alone …"
+    said = []
+    for prefills, speeds in (zip(*f, strict=True) for f in found):
+        speed = statistics.median(speeds)
+        first = f"alone: first token after {1000 * statistics.median(prefills):.0f} ms"
+        said.append(f"{first}, {speed:.0f} tokens/s" if speed else first)
+    return said

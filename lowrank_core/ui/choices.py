@@ -69,7 +69,11 @@ def choices_of(recipe: Recipe) -> list:
     return [rest if name == "rest" else shown[name] for name in CHOICES]
 
 
+def named(recipe: Recipe) -> Recipe:
+    """The recipe as it may leave the studio: an uploaded text goes by its file name, which is all that is known."""
+    return recipe if is_named(recipe.text) else recipe.model_copy(update={"text": Path(recipe.text).name})
+
+
 def spellings(recipe: Recipe) -> tuple[str, str]:
-    """The recipe as a command line and as YAML; an uploaded text goes by its file name, which is all that is known."""
-    named = recipe if is_named(recipe.text) else recipe.model_copy(update={"text": Path(recipe.text).name})
-    return to_command(named), to_yaml(named)
+    """The recipe as a command line and as YAML."""
+    return to_command(named(recipe)), to_yaml(named(recipe))

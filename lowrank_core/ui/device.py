@@ -22,10 +22,11 @@ def own_lane(session: str) -> str:
 
 
 def one_job(lane: Callable[[str], str] = own_lane) -> Callable[[Callable[..., States]], Callable[..., States]]:
-    """Decorator of a handler `f(house, …, recipe, session, …)`: its states, with those of waiting for the device first.
+    """Decorator of a handler's generator: its states, with those of waiting for the device first.
 
-    The handler's model is not evicted before it ends. Where the house stands in line, states come only while it is
-    this job's turn. On ZeroGPU the handler runs in a forked worker: its arguments and states are values, no models.
+    It takes the house, a `recipe` or a `grid`, and a `session`, by these names. Its model is not evicted before it
+    ends. Where the house stands in line, states come only while it is this job's turn. On ZeroGPU the handler runs in
+    a forked worker: its arguments and states are values, no models.
     `lane` names the visit whose next turn, such as Stop, ends the waiting.
     """
 
@@ -37,7 +38,7 @@ def one_job(lane: Callable[[str], str] = own_lane) -> Callable[[Callable[..., St
         def run(house: House, *args, **kwargs) -> States:
             bound = signature.bind(house, *args, **kwargs).arguments
             visit = house.visit(lane(bound["session"]))
-            with house.models.using(bound["recipe"].model):
+            with house.models.using((bound.get("recipe") or bound["grid"]).model):
                 rest = [v for k, v in bound.items()][1:]
                 steps = zero.steps(house, name, bound["session"], rest) if house.zero else handler(*bound.values())
                 if house.line is None:

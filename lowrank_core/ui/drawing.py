@@ -21,7 +21,7 @@ from ..types import Measurement, Plan
 from .choices import HELD_OUT
 from .view import View
 from .visits import Visit
-from .words import LABELS, count, percent, size
+from .words import LABELS, count, percent, recipe_label, size
 
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
 
@@ -134,6 +134,7 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     label = f"{LABELS[recipe.method]}, {how}, ratio {ratio:.3g}; {now.setting}"
     for m in visit.measured:
         m["now"] = False
+    visit.tried[recipe_label(recipe)] = recipe
     visit.measured[:] = [m for m in visit.measured if m["label"] != label]
     visit.measured.append(
         {

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..calibration.texts import UPLOADED, is_named
 from ..errors import BadValue, ModelNotFound, TextNotFound
-from ..models.where import DEMO
-from ..settings import resident_limit
+from ..models.where import DEMO, hub_id
+from ..settings import model_limit, resident_limit
 from ..study.recipe import Recipe
 from .words import size
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 UPLOAD_BYTES = 5_000_000
 
 
@@ -23,7 +21,7 @@ class Host:
     """The limits of one start of the studio; None: no limit but the machine's own."""
 
     public: bool = False
-    model_bytes: int | None = None  # weights of one model
+    model_bytes: int | None = None  # weights of one model; None: what LOWRANK_MODEL_LIMIT says
     resident_bytes: int | None = None  # of all models in memory
     reply_tokens: int | None = None
     prompt_characters: int | None = None  # of a message and the chat before it
@@ -47,7 +45,7 @@ class Host:
         """Nothing; ModelNotFound for a path on a public host, which loads the bundled model and hub ids only."""
         if not self.public or name == DEMO:
             return
-        if not HUB_ID.fullmatch(name) or ".." in name or _exists(name):
+        if ".." in name or hub_id(name) is None:
             raise ModelNotFound(f"This host loads no folders: {name!r} is no hub id.", "Give `demo`, or owner/name.")
 
     def check_text(self, name: str) -> None:
@@ -81,7 +79,7 @@ class Host:
 LOCAL = Host(resident_bytes=resident_limit())
 PUBLIC = Host(
     public=True,
-    model_bytes=4 * 10**9,
+    model_bytes=model_limit() or 4 * 10**9,
     resident_bytes=resident_limit(),
     reply_tokens=400,
     prompt_characters=100_000,

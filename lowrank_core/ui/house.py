@@ -5,21 +5,23 @@ torch is imported by the first call that needs a model, or by `warm_up` behind t
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
-from ..jobs import Job, Progress
+from ..jobs import Job, Progress, finish
 from ..store import Store
 from ..study.read import open_store
 from ..study.recipe import Recipe, recipe_of
+from ..types import Plan
 from .host import LOCAL, Host
 from .line import Line
 from .residents import Residents
@@ -28,10 +30,13 @@ from .visits import Visit, Visits
 from .words import size
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
 KEPT_BENCHES = 3
+KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 
 
 class House:
@@ -44,16 +49,19 @@ class House:
         self.line = None if host.slice_seconds is None else Line(host.slice_seconds)
         self.zero: Callable[..., Generator] | None = None  # on ZeroGPU: runs a handler in a worker
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
+        self._importing = threading.Lock()
         self._tables = threading.Lock()  # around the dicts below, never during work
         self._guards: dict[str, threading.Lock] = {}
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
+        self._made: OrderedDict[tuple, nn.Module] = OrderedDict()
         self._warm = False
 
     def in_worker(self) -> House:
         """This house in a forked worker: whatever other threads held or waited for stayed behind."""
         if self.zero is not None:
             self.line = self.zero = None
-            self._device, self._tables, self._guards = threading.Lock(), threading.Lock(), {}
+            self._device, self._tables, self._importing = threading.Lock(), threading.Lock(), threading.Lock()
+            self._guards = {}
             self.visits.after_fork()
             self.models.after_fork()
         return self
@@ -110,8 +118,17 @@ class House:
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
     def model(self, name: str) -> LoadedModel:
-        """A loaded model; raises what `Residents.load` raises and keeps the others."""
-        return self.models.load(name)
+        """A loaded model; raises what `Residents.opening` raises and keeps the others."""
+        return finish(self.opening(name))
+
+    def opening(self, name: str) -> Job[LoadedModel]:
+        """The same as a job, which may take long: it downloads."""
+        with self._importing:  # transformers cannot be imported by two threads at once
+            from ..evaluation import speed  # noqa: F401
+            from ..models import loading  # noqa: F401
+            from ..study import compress  # noqa: F401
+
+        return (yield from self.models.opening(name))
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""
@@ -121,17 +138,22 @@ class House:
         """Give up the workbenches that would keep a model in memory."""
         with self._tables:
             for key in [k for k, bench in self._benches.items() if bench.loaded is loaded]:
-                del self._benches[key]
+                self._drop_made(self._benches.pop(key))
+
+    def _drop_made(self, bench: Workbench) -> None:
+        """Give up the compressed models of a workbench: they would keep its model in memory."""
+        for key in [k for k in self._made if k[0] is bench]:
+            del self._made[key]
 
     def bench(self, recipe: Recipe) -> Workbench:
         """The Workbench of a recipe's model and text, shared by everybody who works on both.
 
         ModelUnsupported for a model that is already compressed.
         """
-        from ..study.compress import open_workbench
-
         self.host.check(recipe)
         loaded = self.model(recipe.model)
+        from ..study.compress import open_workbench
+
         if loaded.folder.compressed is not None:
             raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
         words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
@@ -144,8 +166,23 @@ class House:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
                 while len(self._benches) > KEPT_BENCHES:
-                    self._benches.popitem(last=False)
+                    self._drop_made(self._benches.popitem(last=False)[1])
             return bench
+
+    def made(self, bench: Workbench, recipe: Recipe, plan: Plan) -> nn.Module | None:
+        """The compressed model of a plan if it was made lately, by anybody."""
+        key = _made_key(bench, recipe, plan)
+        with self._tables:
+            if key in self._made:
+                self._made.move_to_end(key)
+            return self._made.get(key)
+
+    def keep_made(self, bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> None:
+        """Keep a compressed model for the next one who asks; the last few are kept."""
+        with self._tables:
+            self._made[_made_key(bench, recipe, plan)] = model
+            while len(self._made) > KEPT_MADE:
+                self._made.popitem(last=False)
 
     def _guard(self, name: str) -> threading.Lock:
         with self._tables:
@@ -172,10 +209,17 @@ class House:
 
         Returns what the job returns, or None where it was superseded; the job is closed either way.
         """
+        return self._steps(job, session, turn, self._device)
+
+    def waiting(self, job: Job, session: str, turn: int) -> Generator[Progress, None, Any]:
+        """The same of a job that waits rather than computes, such as an upload: the device stays free for others."""
+        return self._steps(job, session, turn, nullcontext())
+
+    def _steps(self, job: Job, session: str, turn: int, held: AbstractContextManager) -> Generator[Progress, None, Any]:
         visit = self.visit(session)
         try:
             while visit.turn == turn:
-                with self._device:
+                with held:
                     try:
                         progress = next(job)
                     except StopIteration as stop:
@@ -184,3 +228,8 @@ class House:
             return None
         finally:
             job.close()
+
+
+def _made_key(bench: Workbench, recipe: Recipe, plan: Plan) -> tuple:
+    """What decides a compressed model in this process; the workbench itself, so that its number is not used again."""
+    return bench, json.dumps([recipe.decisive(), dict(plan.ranks)], sort_keys=True)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import ModelTooLarge
-from ..models.where import locate, weight_bytes
+from ..jobs import Job
+from ..models.where import locate
 from .host import Host
-from .words import size
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
@@ -39,11 +39,11 @@ class Residents:
         with self._tables:
             return sum(held for _, held in self._models.values())
 
-    def load(self, name: str) -> LoadedModel:
-        """The model, loaded where it is not in memory or changed on disk.
+    def opening(self, name: str) -> Job[LoadedModel]:
+        """The model, downloaded and loaded where it is not in memory or changed on disk.
 
-        Raises what `load_model` raises, and ModelTooLarge where it is over the host's limits, or models in use leave
-        no room for it; the others are kept then.
+        Raises what `load_model` raises, and ModelTooLarge where models in use leave no room for it; the others are
+        kept then. On a public host no visitor's download uses the host's own token.
         """
         from ..models.loading import load_model
 
@@ -55,13 +55,8 @@ class Residents:
                     if name in self._models:
                         self._models.move_to_end(name)
                 return loaded
-            weights, most = weight_bytes(locate(name).path), self.host.model_bytes
-            if most is not None and weights > most:
-                raise ModelTooLarge(
-                    f"{name!r} has {size(weights)} of weights, the limit here is {size(most)}.",
-                    "Choose a smaller model, or run the studio on your own machine.",
-                )
-            loaded = load_model(name)
+            token = False if self.host.public else None
+            loaded = yield from load_model.steps(name, token=token, limit=self.host.model_bytes)
             self._keep(name, loaded)
             return loaded
 

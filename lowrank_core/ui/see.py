@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from . import plot
 from . import see_handlers as handlers
+from .house import House
+from .relay import guarded
 from .view import View
 
 VIEWS = ("Sorted", "By channel", "Tokens")
+KEEP = 0.7  # where the slider begins
+MOVE = "(marks) => marks && window.moveMark(JSON.parse(marks))"
 
 
 @dataclass(frozen=True)
@@ -19,37 +24,43 @@ class See:
 
     sentence: gr.Markdown
     outliers: gr.Plot
+    map_caption: gr.Markdown
+    picked: gr.Textbox
     site: gr.Dropdown
     how: gr.Radio
+    scaled: gr.Checkbox
     channels: gr.Plot
     channels_caption: gr.Markdown
     keep: gr.Slider
     spectrum: gr.Plot
-    cut: gr.Plot
     spectrum_caption: gr.Markdown
+    cut: gr.Plot
+    cut_caption: gr.Markdown
     readout: gr.Markdown
+    held_out: gr.Button
+    held_out_status: gr.Markdown
+    marks: gr.Textbox
+
+    @property
+    def below(self) -> list:
+        """What shows the selected layer, in the order of `handlers.channels` and `handlers.spectrum`."""
+        return [
+            self.channels, self.channels_caption,
+            self.spectrum, self.spectrum_caption, self.cut, self.cut_caption, self.readout,
+        ]  # fmt: skip
 
     @property
     def outputs(self) -> list:
-        return [
-            self.sentence,
-            self.outliers,
-            self.site,
-            self.channels,
-            self.channels_caption,
-            self.spectrum,
-            self.cut,
-            self.spectrum_caption,
-            self.readout,
-        ]
+        return [self.sentence, self.outliers, self.map_caption, self.site, *self.below]
 
 
-def whole(view: View, how: str = VIEWS[0], keep: float = 0.7) -> list:
+def whole(view: View, how: str = VIEWS[0], keep: float = KEEP) -> list:
     """Values of `See.outputs` for a study, with its loudest site selected."""
     path = handlers.loudest_site(view)
     return [
         handlers.sentence(view),
         handlers.outlier_map(view, path),
+        handlers.map_caption(view),
         gr.Dropdown(choices=handlers.site_choices(view), value=path),
         *handlers.channels(view, path, how),
         *handlers.spectrum(view, path, keep),
@@ -60,81 +71,94 @@ def layout(view: View) -> See:
     """The page, filled with the study's values."""
     path = handlers.loudest_site(view)
     profile, profile_caption = handlers.channels(view, path, VIEWS[0])
-    spectrum, cut, caption, readout = handlers.spectrum(view, path, 0.7)
+    first, energy, second, lost, table = handlers.spectrum(view, path, KEEP)
     sentence = gr.Markdown(handlers.sentence(view), elem_id="sentence")
+
+    def drawn(letter: str, title: str, figure, caption: str) -> tuple[gr.Plot, gr.Markdown]:
+        gr.Markdown(f"### {letter} · {title}")
+        name = f"plot-{letter.lower()}"
+        shown = gr.Plot(figure, show_label=False, elem_id=name)
+        under = gr.Markdown(caption, elem_classes="caption")
+        plot.tools(name, title)
+        return shown, under
+
     with gr.Row():
-        with gr.Column():
-            gr.Markdown("### A · Outlier map\nLoudest channel over the median channel, for everything a layer reads.")
-            outliers = gr.Plot(handlers.outlier_map(view, path), show_label=False, elem_id="plot-a")
-        with gr.Column():
-            gr.Markdown("### B · Channels of the selected input")
-            channels = gr.Plot(profile, show_label=False, elem_id="plot-b")
-            channels_caption = gr.Markdown(profile_caption, elem_classes="caption")
+        with gr.Column(min_width=340):
+            outliers, map_caption = drawn(
+                "A", "Outlier map: loudest channel over the median", handlers.outlier_map(view, path),
+                handlers.map_caption(view),
+            )  # fmt: skip
+            picked = plot.pick("plot-a")
+            site = gr.Dropdown(handlers.site_choices(view), value=path, label="Layer", elem_id="site")
+        with gr.Column(min_width=340):
+            channels, channels_caption = drawn("B", "Channels of the selected input", profile, profile_caption)
+            with gr.Row():
+                how = gr.Radio(VIEWS, value=VIEWS[0], label="Channels shown", elem_id="how", scale=2)
+                scaled = gr.Checkbox(False, label="After ASVD's scaling, too", elem_id="scaled", scale=1)
+    keep = gr.Slider(0.05, 0.95, KEEP, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
     with gr.Row():
-        site = gr.Dropdown(handlers.site_choices(view), value=path, label="Layer", elem_id="site")
-        how = gr.Radio(VIEWS, value=VIEWS[0], label="Channels shown", elem_id="how")
-    with gr.Row():
-        with gr.Column():
-            gr.Markdown("### C · Singular values of the selected layer")
-            spectrum_plot = gr.Plot(spectrum, show_label=False, elem_id="plot-c")
-        with gr.Column():
-            gr.Markdown("### D · What the cut does to the outputs")
-            cut_plot = gr.Plot(cut, show_label=False, elem_id="plot-d")
-    spectrum_caption = gr.Markdown(caption, elem_classes="caption")
-    keep = gr.Slider(0.05, 0.95, 0.7, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
-    readout_table = gr.Markdown(readout, elem_id="readout")
+        with gr.Column(min_width=340):
+            spectrum, spectrum_caption = drawn("C", "Singular values of the selected layer", first, energy)
+        with gr.Column(min_width=340):
+            cut, cut_caption = drawn("D", "What the cut does to the outputs", second, lost)
+            held_out = gr.Button("Measure on held-out text", size="sm", elem_id="held-out", elem_classes="small")
+            held_out_status = gr.Markdown("", elem_id="held-out-status")
+    readout = gr.Markdown(table, elem_id="readout")
+    marks = gr.Textbox(visible="hidden", elem_id="marks", container=False, show_label=False)
     return See(
-        sentence,
-        outliers,
-        site,
-        how,
-        channels,
-        channels_caption,
-        keep,
-        spectrum_plot,
-        cut_plot,
-        spectrum_caption,
-        readout_table,
-    )
+        sentence, outliers, map_caption, picked, site, how, scaled, channels, channels_caption, keep, spectrum,
+        spectrum_caption, cut, cut_caption, readout, held_out, held_out_status, marks,
+    )  # fmt: skip
 
 
-def connect(page: See, model: gr.State, read: Callable[[str], View]) -> None:
+def connect(page: See, model: gr.State, read: Callable[[str], View], house: House) -> None:
     """Selections and the keep slider redraw what depends on them; `read` gives the View of a model."""
 
-    def select(name: str, path: str, how: str, keep: float):
+    def planned(view: View, path: str, session: str) -> int | None:
+        visit = house.visit(session)
+        ours = visit.recipe is not None and visit.recipe.model == view.recipe.model
+        return handlers.planned_rank(view, visit.plan if ours else None, path)
+
+    def select(request: gr.Request, name: str, path: str, how: str, scaled: bool, keep: float):
         view = read(name)
         return (
             handlers.outlier_map(view, path),
-            *handlers.channels(view, path, how),
-            *handlers.spectrum(view, path, keep),
+            *handlers.channels(view, path, how, scaled),
+            *handlers.spectrum(view, path, keep, planned(view, path, request.session_hash)),
         )
 
-    def show(name: str, path: str, how: str):
-        return handlers.channels(read(name), path, how)
+    def click(request: gr.Request, name: str, group: str, *rest):
+        path = handlers.first_site(read(name), group)
+        return (path, *select(request, name, path, *rest))
 
-    def mark(name: str, path: str, keep: float):
-        return handlers.spectrum(read(name), path, keep)
+    def show(name: str, path: str, how: str, scaled: bool):
+        return handlers.channels(read(name), path, how, scaled)
+
+    def move(name: str, path: str, keep: float):
+        return handlers.at(read(name), path, keep)
+
+    def held_out(request: gr.Request, name: str, path: str, keep: float):
+        def work():
+            view, session = read(name), request.session_hash
+            for done, status in handlers.measure_held_out(house, view, path, session):
+                shown = handlers.spectrum(view, path, keep, planned(view, path, session)) if done else [gr.skip()] * 5
+                yield [*shown, status]
+
+        yield from guarded(work(), lambda line: [*[gr.skip()] * 5, line])
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
-    page.site.input(
-        select,
-        [model, page.site, page.how, page.keep],
-        [
-            page.outliers,
-            page.channels,
-            page.channels_caption,
-            page.spectrum,
-            page.cut,
-            page.spectrum_caption,
-            page.readout,
-        ],
-        **quiet,
-    )
-    page.how.change(show, [model, page.site, page.how], [page.channels, page.channels_caption], **quiet)
+    chosen = [page.how, page.scaled, page.keep]
+    page.picked.submit(click, [model, page.picked, *chosen], [page.site, page.outliers, *page.below], **quiet)
+    page.site.input(select, [model, page.site, *chosen], [page.outliers, *page.below], **quiet)
+    for control in (page.how, page.scaled):
+        control.change(show, [model, page.site, page.how, page.scaled], [page.channels, page.channels_caption], **quiet)
     page.keep.change(
-        mark,
+        move,
         [model, page.site, page.keep],
-        [page.spectrum, page.cut, page.spectrum_caption, page.readout],
+        [page.marks, page.cut_caption, page.readout],
         trigger_mode="always_last",
         **quiet,
+    ).then(None, page.marks, None, js=MOVE, **quiet)
+    page.held_out.click(
+        held_out, [model, page.site, page.keep], [*page.below[2:], page.held_out_status], trigger_mode="once", **quiet
     )

@@ -22,7 +22,7 @@ from .drawing import Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
 from .view import View
-from .words import error_line
+from .words import error_line, size
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
@@ -98,6 +98,8 @@ def told(steps: Generator) -> States:
 
 def line_of(progress: Progress) -> str:
     """A job's progress in words."""
+    if progress.unit == "bytes":
+        return f"{progress.stage.capitalize()}: {size(progress.done)} of {size(progress.total)}, {progress.item}"
     return f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
 
 

@@ -25,6 +25,7 @@ class Visit:
     recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None
     measured: list[dict[str, Any]] = field(default_factory=list)  # the solid points of the trade-off
+    tried: dict[str, Recipe] = field(default_factory=dict)  # label → the recipe of a measured plan
 
     @property
     def turn(self) -> int:
@@ -57,8 +58,8 @@ class Visits:
                 if not FREE_TURNS:
                     self._drop(next(n for n in self._visits if n != FIRST))
                 first = self._visits.get(FIRST)
-                measured = [dict(m) for m in first.measured] if first else []
-                self._visits[name] = Visit(FREE_TURNS.pop(0), measured=measured)
+                measured, tried = ([dict(m) for m in first.measured], dict(first.tried)) if first else ([], {})
+                self._visits[name] = Visit(FREE_TURNS.pop(0), measured=measured, tried=tried)
             self._visits.move_to_end(name)
             return self._visits[name]
 

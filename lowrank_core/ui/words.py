@@ -3,10 +3,17 @@
 from ..methods import METHODS
 from ..models import room
 from ..settings import COMPARED
+from ..study.recipe import Recipe
 
 LABELS = {key: METHODS[key].label for key in dict.fromkeys((*COMPARED, *METHODS))}  # their order gives the colours
 
 size = room.size
+
+
+def recipe_label(recipe: Recipe) -> str:
+    """A recipe in a few words."""
+    extra = f"{', pivoted' if recipe.storage == 'pivoted' else ''}{', walked' if recipe.walk else ''}"
+    return f"{LABELS[recipe.method]}, {recipe.allocator}{extra}, ratio {percent(recipe.ratio)}"
 
 
 def count(n: float) -> str:

@@ -85,6 +85,14 @@ def test_a_wrong_model_loses_nothing(page):
     wait_for(lambda: "A cow says moo." in page.locator("#chat-dense").inner_text(), 60, "the dense reply")
     wait_for(lambda: "The same for" in page.locator("#parting").inner_text(), 30, "where they part")
     assert page.locator("#chat-compressed").inner_text().strip()
+    page.wait_for_selector("#strip-tokens .strip", timeout=60_000)
+    page.locator(".strip").focus()
+    page.keyboard.press("ArrowRight")
+    assert "KL" in page.locator(".strip-tip").inner_text() and "Dense: " in page.locator(".strip-tip").inner_text()
+    page.get_by_text("Sampling, system prompt").click()
+    with page.expect_download() as saved:
+        page.locator("#chat-markdown").click()
+    assert "> A cow says moo." in saved.value.path().read_text("utf-8")
 
 
 def test_a_phone_shows_it_all(browser, studio):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import yaml
 
-from lowrank_core.export.card import Sizes, card
+from lowrank_core.export.card import Sizes, card, loading_code
 
 from .conftest import RECIPE
 
@@ -19,8 +19,7 @@ EXPECTED = (
     "4,000,000 → 2,800,000 (30.0% saved)", "size mismatch", "<details>",
     "| text | perplexity | windows | window | dtype | device |", "| demo | 7.1235 | 64 | 256 | float32 | cpu |",
     "| `model.layers.0.self_attn.q_proj` | 12 |", "self_attn.o_proj` | dense |",
-    'import lowrank_core\nfrom transformers import AutoModelForCausalLM\n'
-    'AutoModelForCausalLM.from_pretrained("demo-30")',
+    f"```python\n{loading_code('demo-30', 'factored')}\n```",
 )
 
 

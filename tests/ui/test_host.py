@@ -12,11 +12,12 @@ from lowrank_core.settings import BUNDLED_STUDY
 from lowrank_core.store import Store
 from lowrank_core.study.recipe import Recipe
 from lowrank_core.ui import chat_handlers, squeeze_handlers
+from lowrank_core.ui.chat_handlers import Options
 from lowrank_core.ui.device import one_job
 from lowrank_core.ui.host import LOCAL, PUBLIC, Host, host_here, listen_at
 from lowrank_core.ui.house import House
 from lowrank_core.ui.line import Line
-
+from lowrank_core.ui.sides import Side
 
 @pytest.fixture
 def public(tmp_path, monkeypatch):
@@ -88,7 +89,8 @@ def test_a_million_tokens(public) -> None:
 def test_sessions_hold_keys_only(house, tiny, tiny_file) -> None:
     recipe = Recipe(model=str(tiny), text=str(tiny_file), windows=8, window=32, probe_windows=2, allocator="strs")
     list(squeeze_handlers.settle(house, recipe, "a", house.next_turn("a"), None))
-    list(chat_handlers.reply(house, recipe, "a", [], [], "a secret of mine", False, 0.0, 8, ""))
+    pair = (Side("Dense"), Side("Small", recipe))
+    list(chat_handlers.reply(house, pair, recipe, "a", [], [], "a secret of mine", Options(max_tokens=8)))
     raw = pickle.dumps(house.visits.state("a"))
     assert b"torch" not in raw and b"secret" not in raw and len(raw) < 50_000
     house.leave("a")

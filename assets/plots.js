@@ -1,0 +1,80 @@
+// What plotly's plots on the page lack: a click on a point reaches Python, and each plot can be kept
+// as SVG or CSV. `keepText` saves any text as a file.
+(() => {
+  window.keepText = ({ name, text, kind }) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+
+  const plotOf = (name) => document.querySelector(`#${name} .js-plotly-plot`);
+
+  // --- clicks: the first text in a point's customdata is written to the hidden box `<plot's id>-pick` ----------------
+  const keyOf = (point) => [point.customdata].flat().find((x) => typeof x === "string" && x);
+
+  let pressed = null;
+
+  function pick(event) {
+    const box = document.querySelector(`#${pressed.closest("[id^=plot-]")?.id}-pick :is(textarea, input)`);
+    const key = event.points.map(keyOf).find(Boolean);
+    if (!box || !key) return;
+    const type = box.tagName === "TEXTAREA" ? HTMLTextAreaElement : HTMLInputElement;
+    Object.getOwnPropertyDescriptor(type.prototype, "value").set.call(box, key);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    box.dispatchEvent(new KeyboardEvent("keypress", { key: "Enter", bubbles: true })); // gradio calls that its submit
+  }
+
+  // listened to anew at every press: gradio may have drawn the plot into another element since
+  document.addEventListener("pointerdown", (event) => {
+    const plot = event.target.closest?.(".js-plotly-plot");
+    if (!plot?.on) return;
+    pressed = plot;
+    plot.removeListener("plotly_click", pick);
+    plot.on("plotly_click", pick);
+  }, true);
+
+  // --- marks: the line of a name is moved, with its word, in some plots; nothing else is drawn again -----------------
+  window.moveMark = ({ plots, name, x, text }) => {
+    for (const plot of plots.map(plotOf).filter(Boolean)) {
+      const find = (list) => (list ?? []).findIndex((item) => item.name === name);
+      const line = find(plot.layout.shapes), word = find(plot.layout.annotations);
+      if (line < 0 || word < 0) continue;
+      const at = plot._fullLayout.xaxis.type === "log" ? Math.log10(x) : x; // annotations there are in log10 units
+      Plotly.relayout(plot, {
+        [`shapes[${line}].x0`]: x, [`shapes[${line}].x1`]: x,
+        [`annotations[${word}].x`]: at, [`annotations[${word}].text`]: text,
+      });
+    }
+  };
+
+  // --- SVG and CSV -----------------------------------------------------------------------------------------------
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button[data-plot]");
+    if (!button) return;
+    const { plot: name, as } = button.dataset, plot = plotOf(name);
+    if (!plot) return;
+    if (as === "svg") Plotly.downloadImage(plot, { format: "svg", filename: name });
+    else keepText({ name: `${name}.csv`, text: csv(plot), kind: "text/csv" });
+  });
+
+  // one row a point: trace, x, y, what is drawn as colour, and the columns that the trace's meta names
+  function csv(plot) {
+    const traces = plot._fullData.filter((t) => t.hoverinfo !== "skip"), rows = [];
+    for (const t of traces) {
+      if (t.z) {
+        t.z.forEach((row, i) => row.forEach((z, j) => rows.push({ trace: t.name, x: at(t.x, j), y: at(t.y, i), z, ...extra(t, t.customdata?.[i]?.[j]) })));
+      } else {
+        for (let i = 0; i < (t.x?.length ?? 0); i++) {
+          if (t.y[i] != null) rows.push({ trace: t.name, x: t.x[i], y: t.y[i], ...extra(t, t.customdata?.[i]) });
+        }
+      }
+    }
+    const names = [...new Set(rows.flatMap(Object.keys))];
+    return [names, ...rows.map((r) => names.map((n) => r[n] ?? ""))].map((r) => r.map(cell).join(",")).join("\n") + "\n";
+  }
+  const at = (values, i) => values?.[i] ?? i;
+  const extra = (trace, values) => Object.fromEntries((trace.meta ?? []).map((name, k) => [name, [values].flat()[k]]));
+  const cell = (value) => /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+})();

@@ -1,0 +1,49 @@
+"""Where two models part, token by token, while both read the same text (teacher forcing)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+TOP = 3
+Likely = tuple[tuple[int, float], ...]  # the likeliest tokens and their probabilities, falling
+
+
+@dataclass(frozen=True)
+class TokenDivergence:
+    """Two models' distributions at one token of a reply, both having read the prompt and the reply before it."""
+
+    token: int  # the one that the reply goes on with
+    kl: float  # KL(first ‖ second), nats
+    first: Likely
+    second: Likely
+
+
+@torch.no_grad()
+def token_divergence(
+    first: nn.Module, second: nn.Module, prompt: Tensor, reply: Sequence[int], top: int = TOP
+) -> tuple[TokenDivergence, ...]:
+    """The TokenDivergence of every token of a reply, from one pass of each model.
+
+    prompt (1, T) token ids; memory: two times len(reply) × vocabulary floats.
+    """
+    if not reply:
+        return ()
+    device = next(first.parameters()).device
+    ids = torch.cat([prompt.to(device), torch.tensor([list(reply)], device=device)], 1)
+    p, q = (_log_probabilities(model, ids, len(reply)) for model in (first, second))
+    kl = nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).clamp(min=0)  # −1e-8 is rounding
+    likely = [_likely(x, top) for x in (p, q)]
+    return tuple(map(TokenDivergence, reply, kl.tolist(), *likely))
+
+
+def _log_probabilities(model: nn.Module, ids: Tensor, count: int) -> Tensor:
+    """(count, V) of the last `count` tokens of ids (1, T), each given those before it."""
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits
+    return logits[0, -count - 1 : -1].float().log_softmax(-1)
+
+
+def _likely(log_probabilities: Tensor, top: int) -> list[Likely]:
+    values, tokens = log_probabilities.topk(top)
+    return [tuple(zip(t, v, strict=True)) for t, v in zip(tokens.tolist(), values.exp().tolist(), strict=True)]

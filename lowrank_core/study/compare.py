@@ -1,0 +1,183 @@
+"""The dense and the compressed model side by side: sizes, speeds, perplexities, and why a line got worse."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from ..calibration.texts import Text
+from ..evaluation.speed import Speed, in_turns, speed
+from ..generation.cache import cache_bytes
+from ..generation.decoder import Decoder
+from ..jobs import Job, Progress, job
+from ..models.layout import stored_tensors
+from ..settings import EVALUATION_WINDOWS
+from ..types import Measurement, Plan
+from .build import Workbench
+from .compress import evaluate
+from .recipe import Recipe
+
+PROMPT = 128  # tokens before the first one that is decoded
+BATCHES = (1, 8)
+REPEATS = 5
+NOISE = 0.03  # a speed or a peak that differs by less is the same
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of both models; `better`: "less" or "more"."""
+
+    name: str
+    unit: str  # "", "bytes", "tokens/s", "nats", "share"
+    dense: float
+    compressed: float
+    better: str
+    setting: str  # how it came about
+    why: str  # the reason, should it be worse
+    noise: float = 0.0  # relative differences up to this are none
+
+    @property
+    def change(self) -> float | None:
+        """Relative change, None where the dense figure is 0."""
+        return self.compressed / self.dense - 1 if self.dense else None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the compressed figure is worse by more than noise."""
+        loss = self.compressed - self.dense if self.better == "less" else self.dense - self.compressed
+        return loss > self.noise * abs(self.dense)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All lines of one plan, and how its model was made."""
+
+    model: str
+    recipe: dict[str, Any]
+    ratio: float  # achieved: share of the layers' parameters removed
+    lines: tuple[Line, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, with what is derived."""
+        lines = [{**asdict(line), "change": line.change, "worse": line.worse} for line in self.lines]
+        return {**asdict(self), "lines": lines}
+
+
+@job
+def compare(
+    bench: Workbench,
+    recipe: Recipe,
+    plan: Plan,
+    model: nn.Module,
+    units: tuple,
+    texts: Iterable[Text],
+    windows: int = EVALUATION_WINDOWS,
+) -> Job[Comparison]:
+    """The Comparison of the dense model with `model`, made by a recipe's plan, in one run; the models take turns.
+
+    Perplexities and divergences come from the store where it has them; speeds are measured anew each time.
+    """
+    dense, lines = bench.loaded.model, []
+    where = f"{bench.loaded.dtype} on {bench.loaded.device.type}"
+    lines += sizes(dense, model, where)
+    lines += yield from speeds(dense, model)
+    for text in texts:
+        before = yield from evaluate.steps(bench, text, windows=windows)
+        after = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
+        lines += quality(before, after)
+    return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), plan.ratio(units), tuple(lines))
+
+
+def sizes(dense: nn.Module, model: nn.Module, where: str) -> list[Line]:
+    """Parameters, bytes of the weights as they are saved, and of the keys and values of a token."""
+    why = "Ranks beyond the break-even: two factors are then more than one weight."
+    stored = [tuple(stored_tensors(m)) for m in (dense, model)]
+    counted = "counted from the tensors, tied ones once"
+    return [
+        Line("parameters", "", *(sum(t.numel() for t in ts) for ts in stored), "less", counted, why),
+        Line("weights in the file", "bytes", *(sum(t.nbytes for t in ts) for ts in stored), "less", counted, why),
+        Line(
+            "keys and values per token",
+            "bytes",
+            *(kv_bytes(m) for m in (dense, model)),
+            "less",
+            f"of a cache that was filled, {where}",
+            "",
+        ),
+    ]
+
+
+def kv_bytes(model: nn.Module, tokens: int = 16) -> float:
+    """Bytes of keys and values that a token adds to the cache."""
+    decoder = Decoder(model, tokens)
+    decoder.pretend(1, tokens)
+    return cache_bytes(decoder.cache) / tokens
+
+
+def speeds(dense: nn.Module, model: nn.Module) -> Job[list[Line]]:
+    """Weights on the device, peak memory, prefill and decode at every batch."""
+    models = {"dense": dense, "compressed": model}
+    reach = getattr(dense.config, "max_position_embeddings", None) or 4 * PROMPT
+    prompt = min(PROMPT, reach // 2)
+    rows = yield from speed.steps(models, BATCHES, (prompt,), REPEATS, prefill_most=0)
+    lines = [_held(rows)]
+    for batch in BATCHES:
+        one, two = (r for r in rows if r.batch == batch)
+        how = f"batch {batch}, {prompt} tokens before, median of {one.repeats} rounds in turns, {one.dtype} on "
+        how += f"{one.device}, {one.threads} threads"
+        lines.append(
+            Line(
+                f"peak memory, batch {batch}", "bytes", one.peak_bytes, two.peak_bytes, "less", how,
+                "What is between two factors is stored, too, and more than the weights save.", NOISE,
+            )
+        )  # fmt: skip
+        slower = (
+            f"Two small products take more calls than one, and this device is not held up by reading weights here: "
+            f"the bytes alone would allow {two.limit:.2f} ×."
+        )
+        ahead = in_turns(_prefills(models, batch, prompt), REPEATS)
+        yield Progress("speed", batch, max(BATCHES), f"prefill, batch {batch}")
+        first, second = (batch * prompt / sorted(ahead[name])[REPEATS // 2] for name in models)
+        lines.append(Line(f"prefill, batch {batch}", "tokens/s", first, second, "more", how, slower, NOISE))
+        lines.append(
+            Line(f"decode, batch {batch}", "tokens/s", one.decode.median, two.decode.median, "more", how, slower, NOISE)
+        )
+    return lines
+
+
+def _held(rows: list[Speed]) -> Line:
+    one, two = rows[0], rows[1]
+    why = "Ranks beyond the break-even: two factors are then more than one weight."
+    how = f"weights and buffers, {one.dtype} on {one.device}"
+    return Line("weights on the device", "bytes", one.held_bytes, two.held_bytes, "less", how, why)
+
+
+def _prefills(models: dict[str, nn.Module], batch: int, prompt: int) -> dict[str, Any]:
+    import torch
+
+    def call(decoder: Decoder):
+        ids = torch.zeros(batch, prompt, dtype=torch.long)
+
+        def run() -> None:
+            decoder.rewind(0)
+            decoder.run(ids).argmax(-1).tolist()  # waits for the device
+
+        return run
+
+    return {name: call(Decoder(model, prompt)) for name, model in models.items()}
+
+
+def quality(before: Measurement, after: Measurement) -> list[Line]:
+    """Perplexity, divergence and top-1 agreement on one text."""
+    name, how = before.setting.text, str(before.setting)
+    lost = f"What was cut is missed: {after.nll - before.nll:+.4f} nats per token."
+    apart = after.divergence
+    return [
+        Line(f"perplexity, {name}", "", before.perplexity, after.perplexity, "less", how, lost),
+        Line(f"KL from dense, {name}", "nats", 0.0, apart.kl, "less", how, "0 would be the dense model itself."),
+        Line(
+            f"same likeliest token, {name}", "share", 1.0, apart.agreement, "more", how,
+            "1 would be the dense model itself.",
+        ),
+    ]  # fmt: skip

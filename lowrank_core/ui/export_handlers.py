@@ -1,0 +1,140 @@
+"""What is taken away: the model's folder as a zip, the Hub, the report."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from .. import plots
+from ..errors import NotPushed
+from ..export.card import loading_code
+from ..jobs import Job, Progress
+from ..report.page import Section, report
+from ..study.recipe import Recipe
+from ..study.spelling import to_command, to_python, to_yaml
+from . import drawing, see_handlers, sides
+from .choices import named
+from .device import one_job
+from .house import House
+from .measure_handlers import drawn, lane_of, table, told
+from .sides import Ready, Side
+from .view import View
+from .visits import Visit
+from .words import LABELS, count, size
+
+Step = tuple[Any, str]
+
+
+def folder_name(recipe: Recipe) -> str:
+    """demo-asvd-i-30: what an exported folder is called."""
+    return f"{Path(recipe.model).name}-{recipe.method}-{round(100 * recipe.ratio)}"
+
+
+def code(recipe: Recipe, storage: str) -> str:
+    """The lines that load the exported folder from beside it."""
+    return loading_code(folder_name(recipe), storage)
+
+
+def folder(house: House, recipe: Recipe, session: str, storage: str) -> Generator[Step, None, None]:
+    """The path of a zip with the model's folder, after statuses; the caller gives it away and forgets it."""
+    with tempfile.TemporaryDirectory(prefix="lowrank-") as work:
+        target = yield from _saved(house, recipe, session, storage, Path(work))
+        if target is None:
+            yield None, "Stopped. Nothing was written."
+            return
+        yield None, "Packing …"
+        kept = Path(tempfile.mkdtemp(prefix="lowrank-"))
+        packed = shutil.make_archive(str(kept / target.name), "zip", target.parent, target.name)
+        weight = Path(packed).stat().st_size
+        yield packed, f"{target.name}.zip: {size(weight)}. Unpack it, then run the lines beside."
+
+
+def push(
+    house: House, recipe: Recipe, session: str, storage: str, repository: str, token: str, public: bool
+) -> Generator[Step, None, None]:
+    """Upload the model to a new repository; the visitor's own token is asked for, the server's is never used."""
+    from ..export.hub import push as upload
+
+    if not token.strip():
+        raise NotPushed("There is no token for the Hub.", "Give one of yours that may write.")
+    lane = export_lane(session)
+    with tempfile.TemporaryDirectory(prefix="lowrank-") as work:
+        target = yield from _saved(house, recipe, session, storage, Path(work))
+        if target is None:
+            yield None, "Stopped. Nothing was uploaded."
+            return
+        steps = upload.steps(target, repository.strip(), token.strip(), private=not public)
+        done = yield from told(house.waiting(steps, lane, house.visit(lane).turn))
+    kind = "public" if public else "private"
+    yield None, f"Uploaded to {done.url} ({kind}, {size(done.bytes)})." if done else "Stopped."
+
+
+def export_lane(session: str) -> str:
+    return lane_of(session) + "/export"
+
+
+@one_job(export_lane)
+def _saved(house: House, recipe: Recipe, session: str, storage: str, work: Path) -> Generator[Step, None, Path | None]:
+    """The folder of Squeeze's plan below `work`; None where it was stopped."""
+    lane = export_lane(session)
+    turn = house.next_turn(lane)
+    yield None, "Loading the model …"
+    ready = yield from sides.ready(house, Side("", recipe), recipe, session, lane, turn)
+    if ready is None:
+        return None
+    target = work / folder_name(recipe)
+    found = yield from told(house.steps(_save(ready, named(recipe), target, storage), lane, turn))
+    return target if found else None
+
+
+def _save(ready: Ready, recipe: Recipe, target: Path, storage: str) -> Job[int]:
+    from ..export.save import save
+
+    yield Progress("save", 0, 1, target.name)
+    as_stored = storage if storage == "merged" else recipe.storage
+    ranks = ready.plan.site_ranks(ready.units)
+    return save(
+        ready.model, ready.loaded.tokenizer, target, ranks, recipe.model_dump(mode="json"), Path(recipe.model).name,
+        as_stored, base_folder=ready.loaded.folder.path,
+    )  # fmt: skip
+
+
+def report_of(view: View, visit: Visit, held: dict) -> str:
+    """The present study as one HTML file: what was looked at, planned and measured, with its recipe."""
+    recipe, points = view.recipe, view.points
+    plan = visit.plan if visit.recipe == recipe and visit.plan else view.plan(points)
+    shown = drawing.draw(view, visit, plan, points, None, drawing.recall(view, visit, plan))
+    path, body = see_handlers.loudest_site(view), view.body
+    spectrum, energy, cut, lost, _ = see_handlers.spectrum(view, path, 1 - recipe.ratio)
+    site, known = body.site(path), named(recipe)
+    sections = [
+        Section(
+            "What it is",
+            f"{body.family}, {count(body.parameters)} parameters, {view.study.source.dtype} on "
+            f"{view.study.source.device}. {shown.readout} {shown.status}".replace("**", "").replace("*", ""),
+        ),
+        Section("Outlier map", plots.outlier_sentence(view.summaries), figure=see_handlers.outlier_map(view, path)),
+        Section(f"Singular values, {site.label}", energy, figure=spectrum),
+        Section(f"What the cut does to the outputs, {site.label}", lost, figure=cut),
+    ]
+    figures = zip(
+        ("What each layer loses", "The plan", "Trade-off"),
+        (shown.sensitivity, shown.plan, shown.tradeoff),
+        shown.captions,
+        strict=True,
+    )
+    sections += [Section(title, caption, figure=figure) for title, figure, caption in figures]
+    if held.get("comparison") and held.get("recipe") == recipe:
+        sections.append(Section("Dense against compressed", table=table(held["comparison"], recipe)))
+    if held.get("sweep"):
+        figure, caption, tables = drawn(held["sweep"])
+        sections += [Section("Methods and ratios", caption, figure=figure), Section("Their rows", table=tables)]
+    sections += [
+        Section("The recipe", code=to_yaml(known)),
+        Section("As a command", code=to_command(known)),
+        Section("In Python", code=to_python(known)),
+    ]
+    return report(f"{Path(recipe.model).name}: {LABELS[recipe.method]} at ratio {recipe.ratio:g}", sections)

@@ -1,0 +1,145 @@
+"""What the Measure page computes: the comparison of Squeeze's plan with the dense model, and the sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..bench.grid import Grid, Quality, Row
+from ..bench.tables import summaries
+from ..calibration.texts import read_text
+from ..errors import BadValue
+from ..methods import METHODS
+from ..plots.quality import quality_caption, quality_plot
+from ..report.table import comparison, rows_table
+from ..settings import EVALUATION_WINDOWS
+from ..study.recipe import PRESETS, Recipe
+from . import sides
+from .device import one_job
+from .house import House
+from .sides import Side
+from .squeeze_handlers import FRAME, line_of
+from .words import percent, recipe_label
+
+if TYPE_CHECKING:
+    from ..study.compare import Comparison
+
+Step = tuple[Any, str]  # what was found, if anything, and the status
+
+
+def lane_of(session: str) -> str:
+    """The name a session's measurements go by: they neither stop nor are stopped by its dragging."""
+    return f"{session}/measure"
+
+
+def sweep_lane(session: str) -> str:
+    return lane_of(session) + "/sweep"
+
+
+@one_job(lane_of)
+def compare(house: House, recipe: Recipe, session: str, texts: Sequence[str]) -> Generator[Step, None, None]:
+    """The Comparison of Squeeze's plan, after statuses; None where it was stopped. A newer turn ends it."""
+    lane = lane_of(session)
+    turn = house.next_turn(lane)
+    for name in texts:
+        house.host.check_text(name)
+    named = [read_text(name) for name in texts]
+    yield None, "Loading the model …"
+    ready = yield from sides.ready(house, Side("", recipe), recipe, session, lane, turn)
+    if ready is not None:
+        from ..study import compare as story
+
+        job = story.compare.steps(ready.bench, recipe, ready.plan, ready.model, ready.units, named)
+        found = yield from told(house.steps(job, lane, turn))
+        if found is not None:
+            yield found, ""
+            return
+    yield None, "Stopped. The perplexities measured so far are kept."
+
+
+def told(steps: Generator) -> Generator[Step, None, Any]:
+    """A job's progress as statuses, a few a second; returns what the job returns."""
+    last = 0.0
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        if time.monotonic() - last > FRAME:
+            last = time.monotonic()
+            yield None, line_of(progress)
+
+
+def table(found: Comparison, recipe: Recipe) -> str:
+    """The comparison as an HTML table."""
+    worse = sum(line.worse for line in found.lines)
+    caption = (
+        f"{recipe_label(recipe)}: {percent(found.ratio)} of the layers' parameters removed. "
+        f"{worse} of {len(found.lines)} figures are worse."
+    )
+    return comparison(found.lines, caption)
+
+
+def grid_of(recipe: Recipe, methods: Sequence[str], ratios: Sequence[float], text: str) -> Grid:
+    """The sweep's Grid, with Squeeze's text, seed, allocator and storage; BadValue where nothing is chosen."""
+    if not methods or not ratios:
+        raise BadValue("The sweep has nothing to measure.", "Choose a method and a ratio.")
+    return Grid(
+        model=recipe.model,
+        calibrate=(recipe.text,),
+        texts=(text,),
+        ratios=tuple(sorted(ratios)),
+        methods=tuple(m for m in methods if m in METHODS),
+        allocators=(recipe.allocator,),
+        seeds=(recipe.seed,),
+        windows=recipe.windows,
+        test_windows=EVALUATION_WINDOWS,
+        window=recipe.window,
+        probe_windows=recipe.probe_windows,
+        storages=("pivoted" if recipe.storage == "pivoted" else "factored",),
+        presets=tuple(m for m in methods if m in PRESETS),
+    )
+
+
+@one_job(sweep_lane)
+def sweep(house: House, grid: Grid, session: str) -> Generator[Step, None, None]:
+    """Quality states that grow row by row, with statuses; a newer turn ends it, and what was measured is stored."""
+    lane = sweep_lane(session)
+    turn = house.next_turn(lane)
+    for name in grid.texts:
+        house.host.check_text(name)
+    total = len(grid.ratios) * len(grid.labels()) * len(grid.texts)
+    yield None, "Loading the model …"
+    bench = house.bench(grid.recipes()[0][0])
+    from ..bench.quality import quality
+    from ..study.compress import evaluate
+
+    loaded = bench.loaded
+    dense = {}
+    for name in grid.texts:
+        job = evaluate.steps(bench, read_text(name), windows=grid.test_windows)
+        dense[name] = yield from told(house.steps(job, lane, turn))
+    rows: list[Row] = []
+    last = 0.0
+    for progress in house.steps(quality.steps(grid, house.store, loaded=loaded), lane, turn):
+        if progress.stage == "quality":
+            rows.append(progress.value)
+            yield Quality(grid, loaded.dtype, loaded.device.type, dense, tuple(rows)), f"{len(rows)} of {total} rows."
+        elif time.monotonic() - last > FRAME:
+            last = time.monotonic()
+            yield None, f"{len(rows)} of {total} rows. {line_of(progress)}"
+    if house.visit(lane).turn == turn:
+        yield None, f"All {total} rows measured."
+    else:
+        yield None, f"Stopped after {len(rows)} of {total} rows. Sweep again to go on: nothing is measured twice."
+
+
+def drawn(found: Quality) -> tuple:
+    """The sweep's plot, its caption, and its tables."""
+    text = found.grid.texts[0]
+    dense = found.dense[text].perplexity
+    figure = quality_plot(found.rows, text, dense)
+    figure.update_layout(title=None)  # the caption says it
+    tables = [rows_table(s.columns, s.rows, s.caption) for s in summaries(found)]
+    return figure, quality_caption(text, dense), "".join(tables)

@@ -1,0 +1,97 @@
+"""The two sides of a chat: the dense model, Squeeze's plan, another method's, or a plan that was measured before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..methods import METHODS
+from ..study.recipe import Recipe
+from ..types import Plan, Unit
+from .house import House
+from .squeeze_handlers import prepare, told
+from .visits import Visit
+from .words import LABELS, recipe_label
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..models.loading import LoadedModel
+    from ..study.build import Workbench
+
+DENSE, NOW = "dense", "now"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models of a chat; `recipe` None: dense."""
+
+    label: str
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A side whose model can run."""
+
+    side: Side
+    bench: Workbench
+    model: nn.Module
+    plan: Plan | None = None  # None: dense
+    units: tuple[Unit, ...] = ()
+
+    @property
+    def loaded(self) -> LoadedModel:
+        return self.bench.loaded
+
+
+def choices(visit: Visit, model: str) -> list[tuple[str, str]]:
+    """(label, key) of what a side may be."""
+    others = [(f"{LABELS[m]}, the rest as in Squeeze", f"method:{m}") for m in METHODS]
+    tried = [(f"Measured: {n}", f"tried:{n}") for n, r in reversed(visit.tried.items()) if r.model == model]
+    return [("Dense", DENSE), ("Squeeze's plan", NOW), *tried, *others]
+
+
+def side_of(key: str, recipe: Recipe, visit: Visit) -> Side:
+    """The Side behind a key of `choices`, with Squeeze's present recipe; a key that is gone is Squeeze's plan."""
+    kind, _, name = (key or NOW).partition(":")
+    if kind == DENSE:
+        return Side("Dense")
+    if kind == "method":
+        values = {"method": name, "parameters": {}, "role_methods": {}, "overrides": {}}
+        if METHODS[name].joint:
+            values["storage"] = "factored"  # a shared right factor is never pivoted
+        recipe = recipe.model_copy(update=values)
+    elif kind == "tried":
+        recipe = visit.tried.get(name, recipe)
+    return Side(recipe_label(recipe), recipe)
+
+
+def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, turn: int):
+    """The Ready side, as a job of (None, status); what is not known is calibrated first. None where it was stopped.
+
+    `recipe`: Squeeze's, whose model is the dense one.
+    """
+    bench = house.bench(side.recipe or recipe)
+    from ..study.compress import compress
+
+    if side.recipe is None:
+        return Ready(side, bench, bench.loaded.model)
+    for stage in prepare(bench, side.recipe):  # the grams that factors are cut from are not shipped
+        yield from told(house.steps(stage, lane, turn))
+        if house.visit(lane).turn != turn:
+            return None
+    visit, view = house.visit(session), house.view(side.recipe)
+    if side.recipe == recipe and visit.recipe == recipe and visit.plan is not None:
+        plan = visit.plan
+    else:
+        plan = view.plan(view.points)
+        if side.recipe == recipe:
+            visit.settle_on(recipe, plan)
+    model = house.made(bench, side.recipe, plan)
+    if model is None:
+        model = yield from told(house.steps(compress.steps(bench, side.recipe, plan), lane, turn))
+        if model is None:
+            return None
+        house.keep_made(bench, side.recipe, plan, model)
+    return Ready(side, bench, model, plan, view.units)

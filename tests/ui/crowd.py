@@ -1,0 +1,247 @@
+"""Eight visitors at once on a public studio: `python -m tests.ui.crowd [--seconds 180] [--clients 8]`.
+
+They drag, chat, load, cancel and send nonsense through `gradio_client`, and each checks what comes back: its own words,
+the right reply, no failure that is not its own. The studio runs in a process of its own that tells how it is.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTIONS = ("What does a cow say?", "What does a duck say?", "What does a dog say?", "What does a cat say?",
+             "What is the capital of France?", "What colour is the sky?", "How many legs does a spider have?",
+             "How much is three plus four?")  # fmt: skip
+LINK = {"windows": "8", "window": "64", "probe_windows": "2"}  # small enough to be measured while one looks
+OURS = "The studio failed"
+SERVER = """
+import json, os, sys
+from pathlib import Path
+import lowrank_core
+from dataclasses import replace
+from lowrank_core.ui.build import launch
+from lowrank_core.ui.host import PUBLIC
+from lowrank_core.ui.house import House
+
+house = House(host=replace(PUBLIC, slice_seconds=0.5))
+print(launch(block=False, house=house), flush=True)
+for line in sys.stdin:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    print(json.dumps({
+        "line": len(house.line), "held": house.line.held, "device": house._device.locked(),
+        "visits": len(house.visits), "models": house.models.bytes, "users": sum(house.models._users.values()),
+        "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+    }), flush=True)
+"""
+
+
+class Studio:
+    """A public studio in a process of its own."""
+
+    def __init__(self, cache: Path, **environment: str):
+        known = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+        known |= {"LOWRANK_CACHE": str(cache), "GRADIO_TEMP_DIR": str(cache / "uploads"), "PYTHONPATH": str(ROOT)}
+        self.log = open(cache / "studio.log", "w")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], cwd=cache, env=known | environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+        )  # fmt: skip
+        self.url = self._said(lambda line: line.startswith("http")).strip()
+
+    def state(self) -> dict:
+        """The line, the device, the visits and the memory of this moment."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self._said(lambda line: line.startswith("{")))
+
+    def _said(self, wanted) -> str:
+        for line in self.process.stdout:
+            if wanted(line):
+                return line
+        raise RuntimeError(f"the studio ended: {Path(self.log.name).read_text()[-2000:]}")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Visitor:
+    """One page, through `gradio_client`: the handlers of its buttons, its chat, its own random choices."""
+
+    def __init__(self, url: str, number: int):
+        from gradio_client import Client
+
+        self.client = Client(url, verbose=False, httpx_kwargs={"params": LINK, "timeout": 60})
+        for endpoint in self.client.endpoints.values():  # what a browser may call, we may
+            endpoint.is_valid = True
+        self.number, self.rng = number, random.Random(number)
+        self.done: dict[str, int] = {}
+        self.elements = {c["props"].get("elem_id"): c["id"] for c in self.client.config["components"]}
+        self.dependencies = self.client.config["dependencies"]
+
+    def event(self, element: str, kind: str) -> dict:
+        """The handler behind an element's event."""
+        target = [self.elements[element], kind]
+        return next(d for d in self.dependencies if target in [list(t) for t in d["targets"]])
+
+    def after(self, first: dict) -> dict:
+        return next(d for d in self.dependencies if d.get("trigger_after") == first["id"])
+
+    def submit(self, dependency: dict, **changed):
+        """Call a handler with the page's first values, some of them changed by element or label."""
+        components = {c["id"]: c for c in self.client.config["components"]}
+        values = []
+        for number in dependency["inputs"]:
+            component = components[number]
+            if component["type"] == "state":
+                continue
+            props = component["props"]
+            name = (props.get("elem_id") or props.get("label") or "").replace("-", "_")
+            values.append(changed.get(name, changed.get(component["type"], props.get("value"))))
+        return self.client.submit(*values, fn_index=dependency["id"])
+
+    def open_link(self) -> None:
+        """What the page's load event does, with the query of the link."""
+        for d in self.dependencies:
+            if any(list(t)[1] == "load" for t in d["targets"]):
+                self.submit(d).result(60)
+
+    def drag(self, patience: float) -> str:
+        """A drag and what follows when it rests, as long as one has patience; the last status."""
+        ratio = round(self.rng.uniform(0.1, 0.7), 2)
+        method = self.rng.choice(["asvd-i", "svd", "nsvd-i"])
+        preview = self.event("ratio", "change")
+        settings = {"ratio": ratio, "method": method, "seed": self.number % 3}
+        self.submit(preview, **settings).result(60)
+        job = self.submit(self.after(preview), **settings)
+        until = time.monotonic() + patience
+        while not job.done() and time.monotonic() < until:
+            time.sleep(0.05)
+        if not job.done():
+            self.submit(self.event("stop", "click")).result(60)
+        return self.checked(job.outputs())
+
+    def chat(self, patience: float) -> tuple[str, str] | None:
+        """One question; its words and the dense model's reply where it came before the patience was over."""
+        question = QUESTIONS[self.number % len(QUESTIONS)]
+        job = self.submit(self.event("chat-send", "click"), chat_box=question, chat_dense=[], chat_compressed=[])
+        until = time.monotonic() + patience
+        while not job.done() and time.monotonic() < until:
+            time.sleep(0.05)
+        if not job.done():
+            self.submit(self.event("chat-stop", "click")).result(60)
+            return None
+        found = job.outputs()
+        self.checked(found)
+        chats = [v for v in json.loads(json.dumps(found, default=str))[-1] if _is_chat(v)]
+        return [(words(c[0]), words(c[-1])) for c in chats] if chats else None
+
+    def load(self, name: str) -> str:
+        return self.checked([self.submit(self.event("model-load", "click"), model_name=name).result(90)])
+
+    def checked(self, outputs) -> str:
+        """All that was said, as one string; fails where the studio failed."""
+        said = json.dumps(outputs, default=str)
+        assert OURS not in said, said[:2000]
+        return said
+
+
+def _is_chat(value) -> bool:
+    return isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]
+
+
+def words(message: dict) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
+
+
+NONSENSE = {
+    "a ratio of 0": lambda v: v.submit(v.event("ratio", "change"), ratio=0).result(60),
+    "a ratio of words": lambda v: v.submit(v.event("ratio", "change"), ratio="much").result(60),
+    "a method that is none": lambda v: v.submit(v.event("ratio", "change"), method="magic").result(60),
+    "a folder": lambda v: v.submit(v.event("model-load", "click"), model_name="/etc").result(60),
+    "an empty message": lambda v: v.submit(v.event("chat-send", "click"), chat_box=" ").result(60),
+    "a million tokens": lambda v: v.submit(
+        v.event("chat-send", "click"), chat_box="hi", **{"Longest reply, tokens": 10**6, "Longest_reply,_tokens": 10**6}
+    ).result(60),
+}
+
+
+def visit(url: str, number: int, until: float, replies: dict, failures: list, counts: dict) -> None:
+    """One visitor's time: what it does is its own random choice."""
+    try:
+        visitor = Visitor(url, number)
+        visitor.open_link()
+        while time.monotonic() < until:
+            deed = visitor.rng.choice(("drag", "drag", "chat", "chat", "load", "nonsense", "cancel"))
+            counts[deed] = counts.get(deed, 0) + 1
+            patience = 0.3 if deed == "cancel" else min(30.0, max(2.0, until - time.monotonic()))
+            if deed == "drag":
+                visitor.drag(min(patience, 4.0))
+            elif deed == "cancel":
+                (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(patience)
+            elif deed == "chat":
+                for asked, answered in visitor.chat(patience) or ():
+                    assert asked == QUESTIONS[number % len(QUESTIONS)], f"somebody else's words: {asked}"
+                    replies.setdefault(asked, set()).add(answered) if answered else None
+                    counts["answered"] = counts.get("answered", 0) + 1
+            elif deed == "load":
+                visitor.load(visitor.rng.choice(("demo", "demo", "../x", "no/such-model")))
+            else:
+                name = visitor.rng.choice(list(NONSENSE))
+                with contextlib.suppress(ValueError, Exception):  # refused by gradio itself, before our handlers
+                    visitor.checked([NONSENSE[name](visitor)])
+    except BaseException as error:
+        failures.append(f"visitor {number}: {type(error).__name__}: {error}")
+
+
+def crowd(studio: Studio, clients: int, seconds: float) -> dict:
+    """What happened: counts, failures, replies, and the studio's state before, while and after."""
+    replies, failures, counts, states = {}, [], {}, []
+    until = time.monotonic() + seconds
+    threads = [
+        threading.Thread(target=visit, args=(studio.url, i, until, replies, failures, counts)) for i in range(clients)
+    ]
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads) and time.monotonic() < until + 120:
+        time.sleep(1)
+        states.append({**studio.state(), "at": round(seconds - (until - time.monotonic()), 1)})
+    stuck = sum(t.is_alive() for t in threads)
+    end = time.monotonic() + 20
+    after = studio.state()
+    while (after["line"] or after["held"] or after["device"] or after["users"]) and time.monotonic() < end:
+        time.sleep(0.5)
+        after = studio.state()
+    return {"counts": counts, "failures": failures, "stuck": stuck, "states": states, "after": after,
+            "replies": {k: sorted(v) for k, v in replies.items()}}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--clients", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        studio = Studio(Path(cache))
+        try:
+            found = crowd(studio, options.clients, options.seconds)
+        finally:
+            studio.close()
+    memory = [round(s["memory"] / 1e6) for s in found["states"]]
+    print(json.dumps({k: v for k, v in found.items() if k != "states"}, indent=1))
+    print(f"memory, MB, each second: {memory}")
+    print(f"longest line: {max(s['line'] for s in found['states'])}")
+
+
+if __name__ == "__main__":
+    main()
