@@ -59,6 +59,7 @@ def build(house: House | None = None) -> gr.Blocks:
         title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
     ) as page:
         model = gr.State(recipe.model)
+        gr.HTML("<h1>Lowrank Explorer</h1>", padding=False, elem_id="title")
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         what = "a hub id: owner/name" if house.host.public else "a folder with a transformers model"
         with gr.Accordion("Load model", open=False), gr.Row():
@@ -169,6 +170,7 @@ def launch(
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         head=plot.head(),
+        favicon_path=ASSETS / "favicon.png",
         prevent_thread_lock=True,
         max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,
@@ -191,4 +193,13 @@ def theme() -> gr.Theme:
         spacing_size="sm",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(  # contrast of at least 4.5 : 1 everywhere, on either ground
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
