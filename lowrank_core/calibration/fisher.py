@@ -39,7 +39,7 @@ class OutputMoments:
         if not torch.isfinite(flat).all():
             raise NonFinite(f"The gradients at {where} hold NaN or infinity.", "Load the model in float32 or bfloat16.")
         self.tokens += len(flat)
-        self.gram += flat.T @ flat
+        self.gram.addmm_(flat.T, flat)
         for inputs, gradients in zip(x, g, strict=True):
             square = (gradients.float().T @ inputs.float()).square_()  # of this window's weight gradient
             self.rows += square.sum(1).double()

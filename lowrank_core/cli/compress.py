@@ -118,7 +118,7 @@ def _compress(
     clock = Clock()
     bench = open_bench(recipe, device, dtype)
     clock.lap("load")
-    compressed = yield from run.steps(recipe, bench.store, loaded=bench.loaded)
+    compressed = yield from run.steps(recipe, bench.store, loaded=bench.loaded, consume=True)
     compressed.seconds["load"] += clock.seconds["load"]
     if out is None:
         return compressed, None

@@ -6,6 +6,8 @@ VERSIONS = {
     "gram": 3,  # second moment and means of an input group
     "fisher": 1,  # output-gradient moments of a site
     "spectrum": 4,  # Spectrum of a site under a method
+    "factors": 1,  # factors of every rank of a large model's unit
+    "walk": 1,  # what the anchored walk made of a large model's block
     "points": 4,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
     "text": 1,  # token ids a model wrote itself

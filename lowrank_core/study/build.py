@@ -18,14 +18,14 @@ from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, finish
-from ..linalg import check_finite, square_root, stable_rank
+from ..linalg import check_finite, root_of, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
 from ..settings import FACTORS_HELD
-from ..store import Artefact
+from ..store import Artefact, Key
 from ..types import Point, Site, Spectrum, Unit
-from . import artefacts
+from . import artefacts, spill
 from .artefacts import Body
 from .factoring import factorize_unit
 from .measuring import measured
@@ -47,7 +47,9 @@ class Workbench:
         self.source = study.source
         self.sites = {s.path: s for s in loaded.anatomy.sites}
         self._windows: Tensor | None = None
-        self._factorizations = Shelf(FACTORS_HELD)
+        units = tuple(Unit((s,)) for s in loaded.anatomy.sites)
+        self.large = spill.full_size(units, loaded.model.dtype.itemsize) > FACTORS_HELD  # then factors go to disk
+        self._factorizations = Shelf(0 if self.large else FACTORS_HELD)
         self._probe: Probe | None = None
         self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
         self.body = self._remember_body()
@@ -92,8 +94,9 @@ class Workbench:
         )
 
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
-            stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
+            stats = moments.statistics()
+            del moments
             arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max, "mean": stats.mean}
             self.store.write(
                 self.source.gram(group),
@@ -142,13 +145,29 @@ class Workbench:
         NonFinite naming the site where the numbers are none.
         """
         made = self._factorizations.get(_name(unit))
+        if made is None and self._spilled(unit):
+            made = spill.read(self.store, self._factors_key(unit), self.loaded.device)
+            if made is not None:
+                self._factorizations.put(_name(unit), made)
         if made is None:
             made = self._factorize(unit, self.unit_weight(unit), self.statistics(unit))
-            kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
-            del made  # its float64 factors
-            self._factorizations.put(_name(unit), kept)
-            return kept
+            made = self._put_away(unit, made)
         return made
+
+    def _put_away(self, unit: Unit, made: Factorization) -> Factorization:
+        """Keep what was made, sliceable factors in the model's dtype, and on disk where the model is large."""
+        kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
+        self._factorizations.put(_name(unit), kept)
+        if self._spilled(unit):
+            spill.keep(self.store, self._factors_key(unit), kept)
+        return kept
+
+    def _spilled(self, unit: Unit) -> bool:
+        return self.large and METHODS[unit.method].sliceable
+
+    def _factors_key(self, unit: Unit) -> Key:
+        method = METHODS[unit.method]
+        return self.source.factors(unit.path, unit.method, method.decisive(unit.settings), unit.storage)
 
     def _factorize(self, unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
         if self.study.folder.compressed is not None:
@@ -169,7 +188,8 @@ class Workbench:
 
     def factors(self, unit: Unit, rank: int) -> Factors:
         """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
-        return self.factorization(unit).cut(rank)
+        cut = self.factorization(unit).cut(rank)
+        return spill.alone(cut) if self._spilled(unit) else cut
 
     def bias_shift(self, unit: Unit, cut: Factors) -> Tensor | None:
         """(Σ m,) float64 (W − Ŵ) μ, what centring adds to the bias; None where nothing is centred."""
@@ -179,12 +199,13 @@ class Workbench:
         return self.unit_weight(unit) @ mean - cut.left.double() @ (cut.right.double() @ mean)
 
     def output_root(self, unit: Unit, ridge: float) -> tuple[Tensor, Tensor]:
-        """(m, m) the root of a unit's output-gradient moment and its inverse; I where its method reads no gradients."""
+        """(m, m) a root L of a unit's output-gradient moment Lᵀ L, and its inverse; I where no gradients are read."""
         weight = self.unit_weight(unit)
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         if not METHODS[unit.method].gradients(unit.settings):
             return identity, identity
-        return square_root(self.statistics(unit).output_gram, ridge)
+        root, inverse = root_of(self.statistics(unit).output_gram, ridge)
+        return root.T, inverse.T
 
     def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
         """Unit path → Spectrum, stored as they are made; needs `calibrate`."""
@@ -210,22 +231,29 @@ class Workbench:
         Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
         """
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
-        made, moment = self._factorize(unit, weight, statistics), statistics.gram
-        if made.mean is not None:
-            moment = moment - torch.outer(made.mean, made.mean)
-        energy = float(((weight @ moment) * weight).sum())
+        made = spill.read(self.store, self._factors_key(unit), self.loaded.device) if self._spilled(unit) else None
+        if made is None:  # else a run that was stopped before its price was known had made it
+            made = self._factorize(unit, weight, statistics)
         sigma, rests = made.sigma.cpu().numpy(), None
         if METHODS[unit.method].sliceable:
             ranks, errors = np.arange(unit.max_rank + 1), made.output_error.cpu().numpy()
-            made = self._in_dtype(unit, made)
-            self._factorizations.put(_name(unit), made)
+            energy = float(errors[0])  # all of it is lost at rank 0
+            made = self._put_away(unit, made)
         else:  # one more factorization per rank: only on the candidates'
+            moment = statistics.gram
+            if made.mean is not None:
+                moment = moment - torch.outer(made.mean, made.mean)
+            energy = float(((weight @ moment) * weight).sum())
             ranks, rests = candidate_rests(unit, weight, made)
             errors = np.array([error_of(rest, moment) for rest in rests])
             rests = [rest.float() for rest in rests]
             made = replace(made, left=made.left[:, :0], right=made.right[:0], second=None)  # no longer needed
         bare = partial(Spectrum, unit.path, unit.method, sigma, ranks, errors, energy, stable_rank=stable_rank(weight))
         return (lambda loss: bare(loss=loss)), made, rests
+
+    def forget_dense(self) -> None:
+        """Let go of all that holds the dense model's weights beside the model itself."""
+        self._probe = self.walked = None
 
     # --- measured points --------------------------------------------------------------------------------------
 

@@ -66,9 +66,12 @@ def run(
     device: str | None = None,
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
+    consume: bool = False,
 ) -> Job[Compressed]:
     """The Compressed model of a recipe. Whatever the store knows is not computed again.
 
+    `consume`: the dense model is given up layer by layer as compressed ones take its place, so that the two are never
+    both in memory; the loaded model then is the compressed one.
     Raises the LowRankError of the stage that fails; nothing stored is lost.
     """
     clock = Clock()
@@ -88,10 +91,10 @@ def run(
     plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
-    model = yield from compress.steps(bench, recipe, plan)
+    before = bench.loaded.parameters
+    model = yield from compress.steps(bench, recipe, plan, consume)
     clock.lap("compress")
 
-    before = bench.loaded.parameters
     return Compressed(
         recipe,
         plan,
@@ -153,9 +156,14 @@ def open_workbench(
 
 
 @job
-def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
-    """A second model under a plan: factors in the planned units, every other tensor shared with the dense one."""
-    model = share_copy(bench.loaded.model)
+def compress(bench: Workbench, recipe: Recipe, plan: Plan, consume: bool = False) -> Job[nn.Module]:
+    """A second model under a plan: factors in the planned units, every other tensor shared with the dense one.
+
+    `consume`: the workbench's own model, which from now on is the compressed one and can be measured no more.
+    """
+    if consume:
+        bench.forget_dense()
+    model = bench.loaded.model if consume else share_copy(bench.loaded.model)
     yield from apply.steps(bench, recipe, plan, model)
     return model
 

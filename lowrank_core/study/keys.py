@@ -45,6 +45,16 @@ class Source:
             {**asdict(self), "path": path, "method": method, "settings": settings, "priced": PRICED_WINDOWS},
         )
 
+    def factors(self, path: str, method: str, settings: dict[str, float], storage: str) -> Key:
+        """Of a unit; the storage decides how exactly they are kept."""
+        return Key(
+            "factors", {**asdict(self), "path": path, "method": method, "settings": settings, "storage": storage}
+        )
+
+    def walk(self, made: dict, block: int) -> Key:
+        """Of a block; `made`: everything in the recipe and plan that decides a compressed model's weights."""
+        return Key("walk", {**asdict(self), **made, "block": block})
+
     def points(self, path: str, method: str, settings: dict[str, float], probe_windows: int, storage: str) -> Key:
         """The storage decides which rank a keep means."""
         return Key(
