@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import BadValue
-from ..types import Plan, Priced, cost
+from ..types import Plan, Priced
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Problem:
     table: Mapping[str, Mapping[float, float]] = field(default_factory=dict)  # path → {keep: loss above dense}
     multiple: int = 1  # ranks come in multiples of this
     stable_ranks: Mapping[str, float] = field(default_factory=dict)  # path → ‖W‖²_F / σ₁²
+    largest: Mapping[str, int] = field(default_factory=dict)  # path → no larger rank than this, else dense
 
     @property
     def budget(self) -> int:
@@ -67,6 +68,11 @@ def break_even(unit: Priced) -> int:
     return low
 
 
+def largest(unit: Priced, problem: Problem) -> int:
+    """The largest rank a unit may have: smaller than its weight, and no larger than the problem says."""
+    return min(break_even(unit), problem.largest.get(unit.path, unit.max_rank))
+
+
 def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[str, int | None]:
     """Ranks that use the budget to less than one step of the smallest unit (our finishing step, after any rule).
 
@@ -100,12 +106,12 @@ class Ladder:
     ranks: tuple[int | None, ...]
     costs: tuple[int, ...]  # parameters
     losses: tuple[float, ...]  # expected nats above dense
-    last: int  # the largest rank that is smaller than the weight
+    last: int  # the largest rank
 
     @classmethod
     def of(cls, unit: Priced, problem: Problem) -> "Ladder":
         """Every multiple of the problem's step that is smaller than the weight (else rank 1, where that is)."""
-        last = break_even(unit)
+        last = largest(unit, problem)
         ranks = list(range(problem.multiple, last + 1, problem.multiple)) or list(range(1, min(1, last) + 1))
         at = np.array(ranks, dtype=int)
         costs, losses = unit.cost(at).tolist(), np.asarray(problem.curves[unit.path], float)[at].tolist()
@@ -134,11 +140,10 @@ def raise_infeasible(problem: Problem) -> None:
     """BudgetNotFeasible, naming the largest ratio that rank 1 everywhere reaches."""
     from ..errors import BudgetNotFeasible
 
-    step = problem.multiple
-    least = sum(min(cost(s, step if step <= break_even(s) else 1), s.parameters) for s in problem.sites)
-    most = 1 - least / sum(s.parameters for s in problem.sites)
+    most = 1 - sum(Ladder.of(s, problem).costs[0] for s in problem.sites) / sum(s.parameters for s in problem.sites)
     raise BudgetNotFeasible(
-        f"No ranks reach the ratio {problem.ratio}.", f"Rank {step} everywhere removes {most:.4f}: ask for less."
+        f"No ranks reach the ratio {problem.ratio}.",
+        f"Rank {problem.multiple} everywhere removes {most:.4f}: ask for less.",
     )
 
 

@@ -68,7 +68,7 @@ def _group(
     rows = []
     for recipe in recipes:
         began = time.perf_counter()
-        plan = make_plan(units, recipe, spectra, points)
+        plan = make_plan(units, recipe, spectra, points, bench.study.pace(units))
         model = None
         for text in texts:
             if model is None and not _is_known(bench, recipe, plan, text, windows):

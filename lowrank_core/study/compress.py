@@ -25,6 +25,7 @@ from .anchored import walk_once
 from .build import Workbench
 from .factoring import unit_modules
 from .own_text import written
+from .pace import measure_pace
 from .planning import make_plan, measuring_order, predicted_nll
 from .read import open_store, open_study
 from .recipe import Recipe
@@ -85,7 +86,8 @@ def run(
             points.setdefault(point.path, {})[point.keep] = point
     clock.lap("sensitivity")
 
-    plan = make_plan(units, recipe, spectra, points)
+    pace = (yield from measure_pace(bench.study, bench.loaded, units)) if recipe.never_slower else None
+    plan = make_plan(units, recipe, spectra, points, pace)
     clock.lap("plan")
 
     model = yield from compress.steps(bench, recipe, plan)

@@ -62,11 +62,19 @@ def loss_table(
     return table
 
 
-def make_plan(units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spectrum], points: Points) -> Plan:
+def make_plan(
+    units: tuple[Unit, ...],
+    recipe: Recipe,
+    spectra: Mapping[str, Spectrum],
+    points: Points,
+    pace: Mapping[str, int] | None = None,
+) -> Plan:
     """The plan of a recipe from what is known: its overrides kept, its dense sites dense, the budget met by the rest.
 
-    Points count only where the allocator measures, so that a recipe means one plan wherever it is read.
-    The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear it.
+    `pace`: unit path → the largest rank that is as fast as dense, which a recipe that is never slower asks for; what
+    it keeps dense counts in the budget. Points count only where the allocator measures, so that a recipe means one plan
+    wherever it is read. The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear
+    it.
     """
     fixed: dict[str, int | None] = {u.path: None for u in units}
     for path, rank in recipe.overrides.items():
@@ -95,7 +103,8 @@ def make_plan(units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spe
     points = points if ALLOCATORS[recipe.allocator].measures else {}
     curves = loss_curves({u.path: spectra[u.path] for u in chosen}, points)
     stable = {u.path: spectra[u.path].stable_rank for u in chosen}
-    problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points), recipe.multiple, stable)
+    most = dict(pace or {}) if recipe.never_slower else {}
+    problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points), recipe.multiple, stable, most)
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
 
 

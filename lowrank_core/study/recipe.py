@@ -63,6 +63,7 @@ class Recipe(BaseModel):
     allocator: str = "waterfill"
     storage: str = "factored"
     multiple: int = 1  # ranks come in multiples of this
+    never_slower: bool = False  # no rank that was measured to be slower than dense on the machine at hand
     walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
     ratio: float = 0.3
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense

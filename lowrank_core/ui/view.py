@@ -72,7 +72,7 @@ class View:
 
     def plan(self, points: Points) -> Plan:
         """The recipe's plan from what is known."""
-        return make_plan(self.units, self.recipe, self.spectra, points)
+        return make_plan(self.units, self.recipe, self.spectra, points, self.study.pace(self.units))
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""
