@@ -24,8 +24,8 @@ SPAN = {"cpu": 1e-4, "cuda": 2e-3}  # seconds of calls that are timed in one
 FLOOR, AGREE = 3, 0.03  # the fastest time counts once so many are as fast as it, up to this share
 PATIENCE = 0.1  # seconds, after which it counts anyhow
 RING = 2**26  # bytes of different matrices that are read in turn, so that none is in a cache that would not hold it
-MOST = 64  # and of no more matrices than that
-EXACT = 128  # sizes above are measured at the next of 8 sizes per octave, and scaled
+MOST = 16  # and of no more matrices than that
+EXACT = 32  # sizes above are measured at the nearest of 4 per octave, and scaled
 ALIGNED = 16
 
 
@@ -161,10 +161,10 @@ class Products:
 
 
 def coarse(size: int) -> int:
-    """The size that is measured in its place: itself if small, else one of 8 per octave, aligned only where it is."""
+    """The size that is measured in its place: itself if small, else one of 4 per octave, aligned only where it is."""
     if size <= EXACT:
         return size
-    step = 1 << (size.bit_length() - 4)
+    step = 1 << (size.bit_length() - 3)
     near = round(size / step) * step
     return near if size % ALIGNED == 0 else near - 1
 
