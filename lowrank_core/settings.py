@@ -32,6 +32,19 @@ def model_limit() -> int | None:
     return int(float(said) * 1e9) if said else None
 
 
+def granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Cores' worth of time that a container may use, where that is less than it sees; None where nothing is known.
+
+    Threads beyond that are stopped in mid-product: torch starts one for every core it sees.
+    """
+    try:
+        most, period = quota.read_text().split()
+        cores = max(1, int(most) // int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+    return cores if cores < (os.cpu_count() or 1) else None
+
+
 def cache_folder() -> Path:
     """The folder of the user's store: `LOWRANK_CACHE`, else the platform's cache folder."""
     if folder := os.environ.get("LOWRANK_CACHE"):

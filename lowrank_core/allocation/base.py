@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import BadValue
-from ..types import Plan, Priced, cost
+from ..types import Plan, Priced
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Problem:
     table: Mapping[str, Mapping[float, float]] = field(default_factory=dict)  # path → {keep: loss above dense}
     multiple: int = 1  # ranks come in multiples of this
     stable_ranks: Mapping[str, float] = field(default_factory=dict)  # path → ‖W‖²_F / σ₁²
+    largest: Mapping[str, int] = field(default_factory=dict)  # path → no larger rank than this, else dense
 
     @property
     def budget(self) -> int:
@@ -100,6 +101,7 @@ class Ladders:
     """Every unit's choices in rising order of size, one row each: ranks, then dense; rows are filled up with BIG."""
 
     steps: tuple[np.ndarray, ...]  # the ranks of each row, without dense
+    limits: tuple[int, ...]  # the rank above which each row is dense
     last: np.ndarray  # (S,) place of each row's last choice, dense
     costs: np.ndarray  # (S, K) parameters
     losses: np.ndarray  # (S, K) expected nats above dense; infinite beyond the last choice
@@ -108,15 +110,15 @@ class Ladders:
     def of(cls, problem: Problem) -> "Ladders":
         """For each unit every multiple of the problem's step that is smaller than the weight (else rank 1, where that
         is), and dense."""
-        rows = [choices_of(u, problem.multiple) for u in problem.sites]
-        last = np.array([len(ranks) for ranks, _ in rows])
+        rows = [choices_of(u, problem.multiple, problem.largest.get(u.path)) for u in problem.sites]
+        last = np.array([len(ranks) for ranks, _, _ in rows])
         costs = np.full((len(rows), last.max() + 2), BIG, np.int64)
         losses = np.full(costs.shape, np.inf)
-        for i, (u, (ranks, prices)) in enumerate(zip(problem.sites, rows, strict=True)):
+        for i, (u, (ranks, prices, _)) in enumerate(zip(problem.sites, rows, strict=True)):
             n = last[i]
             costs[i, :n], costs[i, n] = prices, u.parameters
             losses[i, :n], losses[i, n] = problem.curves[u.path][ranks], 0.0
-        return cls(tuple(ranks for ranks, _ in rows), last, costs, losses)
+        return cls(tuple(r for r, _, _ in rows), tuple(limit for _, _, limit in rows), last, costs, losses)
 
     def _take(self, table: np.ndarray, at: np.ndarray) -> np.ndarray:
         return np.take_along_axis(table, at[:, None], 1)[:, 0]
@@ -124,8 +126,8 @@ class Ladders:
     def index(self, ranks: Sequence[int | None]) -> np.ndarray:
         """(S,) where ranks stand: the largest choice at or below each."""
         found = [
-            n if r is None or r > (steps[-1] if n else 0) else max(0, int(steps.searchsorted(r, "right")) - 1)
-            for r, steps, n in zip(ranks, self.steps, self.last, strict=True)
+            n if r is None or r > limit or not n else max(0, int(steps.searchsorted(r, "right")) - 1)
+            for r, steps, limit, n in zip(ranks, self.steps, self.limits, self.last, strict=True)
         ]
         return np.array(found)
 
@@ -148,16 +150,17 @@ class Ladders:
         return {u.path: int(steps[i]) if i < len(steps) else None for u, steps, i in rows}
 
 
-_CHOICES: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}  # by form and multiple: a model has few forms
+_CHOICES: dict[tuple, tuple[np.ndarray, np.ndarray, int]] = {}  # by form and multiple: a model has few forms
 
 
-def choices_of(unit: Priced, multiple: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ranks that a plan may give a unit, rising, and their parameters; without dense."""
-    key = (unit.form, multiple)
+def choices_of(unit: Priced, multiple: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """The ranks that a plan may give a unit, rising and no larger than `most`, and their parameters, without dense; and
+    the rank above which it is dense."""
+    key = (unit.form, multiple, most)
     if key not in _CHOICES:
-        last = break_even(unit)
+        last = min(break_even(unit), unit.max_rank if most is None else most)
         ranks = np.arange(multiple, last + 1, multiple) if last >= multiple else np.arange(1, min(1, last) + 1)
-        _CHOICES[key] = ranks, unit.cost(ranks)
+        _CHOICES[key] = ranks, unit.cost(ranks), last
     return _CHOICES[key]
 
 
@@ -165,11 +168,10 @@ def raise_infeasible(problem: Problem) -> None:
     """BudgetNotFeasible, naming the largest ratio that rank 1 everywhere reaches."""
     from ..errors import BudgetNotFeasible
 
-    step = problem.multiple
-    least = sum(min(cost(s, step if step <= break_even(s) else 1), s.parameters) for s in problem.sites)
-    most = 1 - least / sum(s.parameters for s in problem.sites)
+    most = 1 - int(Ladders.of(problem).costs[:, 0].sum()) / sum(s.parameters for s in problem.sites)
     raise BudgetNotFeasible(
-        f"No ranks reach the ratio {problem.ratio}.", f"Rank {step} everywhere removes {most:.4f}: ask for less."
+        f"No ranks reach the ratio {problem.ratio}.",
+        f"Rank {problem.multiple} everywhere removes {most:.4f}: ask for less.",
     )
 
 

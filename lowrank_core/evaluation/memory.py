@@ -20,18 +20,23 @@ def peak_beyond(call: Callable[[], None], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's mark falls to what is in use now
-        before = _status("VmRSS")
+        forget_peak()
+        before = resident("VmRSS")
     except (OSError, AttributeError):
         call()
         return 0
     call()
-    return max(0, _status("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
-def _status(field: str) -> int:
+def forget_peak() -> None:
+    """Give back what is free, and set the kernel's mark of the highest memory to what is left. Linux only."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident(field: str) -> int:
     """Bytes of a field of this process's status."""
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field + ":"))
     return int(line.split()[1]) * 1024

@@ -1,4 +1,9 @@
-"""Seconds that matrix products take on the device at hand: measured when first asked for, kept in the store."""
+"""Seconds that matrix products take on the device at hand: measured when first asked for, kept in the store.
+
+On a CPU one thread is timed by its own clock, which stops while something else runs: a busy machine's wall clock tells
+more about what else it does than about a product. Where several threads share the memory, fewer bytes count for more
+than is measured here, not for less.
+"""
 
 import platform
 import time
@@ -12,13 +17,15 @@ from ..modules.product import ROWS, Product, layouts
 from ..modules.running import Together
 from ..store import Artefact, Key, Store
 
-TURN = {1: 128, 8: 16, 256: 1}  # rows → how often: a chat turn reads 256 tokens and writes 128, a few of them 8 abreast
-ROUNDS = {1: 7, 8: 3, 256: 2}  # of which the fastest counts: what else runs on the machine only adds
-AT_LEAST = 0.004  # seconds of rounds, where they are short
-BURST = {"cpu": 1e-4, "cuda": 2e-3}  # seconds that are timed in one
-RING = 2**27  # bytes of different matrices that are read in turn, so that none is in a cache that would not hold it
-MOST = 64  # and of no more matrices than that
-EXACT = 128  # sizes above are measured at the next of 8 sizes per octave, and scaled
+Call = Callable[[Tensor], object]
+
+TURN = {1: 128, 8: 16, 64: 4}  # rows → how often: a chat turn writes 128 tokens, some of them 8 abreast, and reads 256
+SPAN = {"cpu": 1e-4, "cuda": 2e-3}  # seconds of calls that are timed in one
+FLOOR, AGREE = 3, 0.03  # the fastest time counts once so many are as fast as it, up to this share
+PATIENCE = 0.1  # seconds, after which it counts anyhow
+RING = 2**26  # bytes of different matrices that are read in turn, so that none is in a cache that would not hold it
+MOST = 16  # and of no more matrices than that
+EXACT = 32  # sizes above are measured at the nearest of 4 per octave, and scaled
 ALIGNED = 16
 
 
@@ -33,13 +40,13 @@ class Products:
         self.device, self.dtype, self.store = device, dtype, store
         self.ring = min(RING, 1 << max(working, 1).bit_length())
         self.layouts = layouts(device.type, dtype)
+        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
         self._key = Key(
             "products",
             {
                 "device": device_name(device),
                 "dtype": str(dtype),
                 "torch": torch.__version__,
-                "threads": torch.get_num_threads(),
                 "ring": self.ring,
                 "turn": {str(k): v for k, v in TURN.items()},
             },
@@ -66,7 +73,7 @@ class Products:
         return m / near * self._known(f"gather {near}", lambda: self._time_gather(near))
 
     def take(self) -> float:
-        """Seconds of a turn that a site needs to take its part of a product that was made together."""
+        """Seconds of a turn for a site to take its part of a product that was made together."""
         return self._known("take", self._time_take)
 
     def keep(self) -> None:
@@ -87,12 +94,8 @@ class Products:
 
     @torch.inference_mode()
     def _time_product(self, m: int, n: int, layout: str) -> float:
-        size = m * n * self.dtype.itemsize
-        weight = torch.full((m, n), 0.01, dtype=self.dtype, device=self.device)
-        copies = min(MOST, max(1, self.ring // size))
-        return self._turn([Product(weight.clone(), None, layout).call for _ in range(copies)], n)
+        return self._turn(self._rung(m, n, layout), n)
 
-    @torch.inference_mode()
     def _time_gather(self, m: int) -> float:
         order = torch.randperm(m, device=self.device)
         half = m // 2
@@ -102,7 +105,6 @@ class Products:
 
         return self._turn([gather] * 16, m)
 
-    @torch.inference_mode()
     def _time_take(self) -> float:
         pair = Together(Product(torch.ones(2, 1, dtype=self.dtype, device=self.device)), [slice(0, 1), slice(1, 2)])
         plain = pair.first.call
@@ -113,38 +115,45 @@ class Products:
 
         return max(0.0, (self._turn([taking] * 64, 1) - self._turn([plain] * 64, 1)) / 2)
 
-    def _turn(self, calls: list[Callable[[Tensor], object]], n: int) -> float:
-        """Seconds of a turn for one of these calls, which are made in turn."""
-        total = 0.0
-        for rows, often in TURN.items():
-            x = torch.full((1, rows, n), 0.01, dtype=self.dtype, device=self.device)
-            some = calls if rows < max(TURN) else calls[:1]
-            self._wait()
-            some[0](x)  # what a library prepares at its first call
-            total += often * min(self._bursts(some, x, ROUNDS[rows]))
-        return total
+    @torch.inference_mode()
+    def _turn(self, calls: list[Call], n: int) -> float:
+        """Seconds of a turn of one of these calls, which are made one after the other."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return sum(often * self._fastest(calls, n, rows) for rows, often in TURN.items())
+        finally:
+            torch.set_num_threads(threads)
 
-    def _bursts(self, calls: list[Callable[[Tensor], object]], x: Tensor, rounds: int) -> list[float]:
-        """Seconds per call, burst by burst: so short that some of them have all cores to themselves."""
-        seconds, spent, size = [], 0.0, 1
-        for _ in range(10 * rounds):
-            for i in range(0, len(calls), size):
-                burst = calls[i : i + size]
-                self._wait()
-                began = time.perf_counter()
-                for call in burst:
-                    call(x)
-                self._wait()
-                took = time.perf_counter() - began
-                seconds.append(took / len(burst))
-                spent += took
-            if size == 1:  # the first round tells how many make a burst, and does not count
-                size = min(len(calls), max(1, round(BURST.get(self.device.type, 1e-3) / min(seconds))))
-                seconds = seconds if size == 1 else []
-            rounds -= 1
-            if rounds <= 0 and spent >= AT_LEAST and seconds:
+    def _fastest(self, calls: list[Call], n: int, rows: int) -> float:
+        """Seconds that a call takes with this many rows at the best of times: what else runs on a machine only adds."""
+        x = torch.full((1, rows, n), 0.01, dtype=self.dtype, device=self.device)
+        self._time(calls, x, 0, 1)  # what a library prepares at its first call
+        count = max(1, round(SPAN.get(self.device.type, 1e-3) / self._time(calls, x, 1, 1)))
+        seconds, spent = [], 0.0
+        while spent < PATIENCE:
+            seconds.append(self._time(calls, x, len(seconds) * count, count))
+            spent += seconds[-1] * count
+            best = sorted(seconds)[:FLOOR]
+            if len(seconds) > FLOOR and best[-1] <= (1 + AGREE) * best[0]:
                 break
-        return seconds
+        return min(seconds)
+
+    def _time(self, calls: list[Call], x: Tensor, start: int, count: int) -> float:
+        """Seconds of one of `count` calls."""
+        chosen = [calls[i % len(calls)] for i in range(start, start + count)]
+        self._wait()
+        began = self._clock()
+        for call in chosen:
+            call(x)
+        self._wait()
+        return (self._clock() - began) / count
+
+    def _rung(self, m: int, n: int, layout: str) -> list[Call]:
+        """Products of (m, n), as many as the ring holds."""
+        weight = torch.full((m, n), 0.01, dtype=self.dtype, device=self.device)
+        copies = min(MOST, max(1, self.ring // (m * n * self.dtype.itemsize)))
+        return [Product(weight.clone(), None, layout).call for _ in range(copies)]
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -152,10 +161,10 @@ class Products:
 
 
 def coarse(size: int) -> int:
-    """The size that is measured in its place: itself if small, else one of 8 per octave, aligned only where it is."""
+    """The size that is measured in its place: itself if small, else one of 4 per octave, aligned only where it is."""
     if size <= EXACT:
         return size
-    step = 1 << (size.bit_length() - 4)
+    step = 1 << (size.bit_length() - 3)
     near = round(size / step) * step
     return near if size % ALIGNED == 0 else near - 1
 

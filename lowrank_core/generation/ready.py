@@ -14,7 +14,7 @@ from ..store import Store
 from .forms import Matrices, alone, dense, fold, matrices_of, outlines, padded, together
 from .products import ALIGNED, Products
 
-EARNED = 0.05  # share of the time that a matrix multiplied out has to save
+EARNED = 0.05  # share of the cost that a matrix multiplied out has to save
 FEEDING = {"gate": "down", "up": "down"}  # role → the role that reads its outputs, one by one, after a function of each
 
 
@@ -91,7 +91,7 @@ def modules_of(sites: Sequence[Matrices], products: Products, form: Form | None)
     shapes = outlines(sites)
 
     def price(how: tuple[str, ...]) -> float:
-        """Its seconds; what is multiplied out takes memory and has to earn it."""
+        """Its cost; what is multiplied out takes memory and has to earn it."""
         return cost(treated(shapes, how), products) * (1 + EARNED * any(h == "dense" for h in how))
 
     cheapest = min(treatments(shapes, products), key=price)
@@ -122,17 +122,17 @@ def treated(sites: Sequence[Matrices], how: Sequence[str]) -> list[Matrices]:
 
 
 def cost(sites: Sequence[Matrices], products: Products) -> float:
-    """Seconds of a turn with the first products apart or joined, whichever is less."""
+    """The cost of a turn with the first products apart or joined, whichever is less."""
     return min(apart(sites, products), joined(sites, products))
 
 
 def apart(sites: Sequence[Matrices], products: Products) -> float:
-    """Seconds of a turn with every site for itself."""
+    """The cost of a turn with every site for itself."""
     return sum(products.best(*s.first.shape)[1] for s in sites) + _later(sites, products)
 
 
 def joined(sites: Sequence[Matrices], products: Products) -> float:
-    """Seconds of a turn with one first product."""
+    """The cost of a turn with one first product."""
     if len(sites) == 1:
         return float("inf")
     return products.best(*_stacked(sites))[1] + _later(sites, products) + len(sites) * products.take()

@@ -11,5 +11,6 @@ VERSIONS = {
     "points": 4,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
     "text": 1,  # token ids a model wrote itself
+    "pace": 1,  # the largest rank that is as fast as dense, of every unit on a machine
     "products": 1,  # seconds of matrix products on a device
 }

@@ -26,6 +26,7 @@ from .build import Workbench
 from .factoring import unit_modules
 from .knowledge import Knowledge
 from .own_text import written
+from .pace import measure_pace
 from .planning import make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
@@ -88,6 +89,8 @@ def run(
     known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
+    if recipe.never_slower:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
     plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 

@@ -1,7 +1,7 @@
 """All that is known of what the units cost: spectra, measured points, and what follows from both (numpy only)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,6 +49,7 @@ class Knowledge:
 
     grid: Grid
     points: Points
+    pace: Mapping[str, int] = field(default_factory=dict)  # path → the largest rank that is as fast as dense
 
     @classmethod
     def of(cls, units: Iterable[Unit], spectra: Mapping[str, Spectrum], points: Points | None = None) -> "Knowledge":

@@ -30,7 +30,8 @@ def _names(unit: Unit) -> set[str]:
 def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     """The plan of a recipe from what is known: its overrides kept, its dense sites dense, the budget met by the rest.
 
-    Points count only where the recipe measures, so that it means one plan wherever it is read.
+    Points count only where the recipe measures, so that it means one plan wherever it is read, and speed only where it
+    is never to be slower: what that keeps dense counts in the budget.
     The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear it.
     """
     fixed, chosen, inner = open_part(recipe, known.grid.units)
@@ -39,7 +40,8 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     known = known if recipe.measuring != "none" else known.unmeasured()
     table = known.table(chosen) if ALLOCATORS[recipe.allocator].losses else {}
     stable = {u.path: known.grid.spectra[u.path].stable_rank for u in chosen}
-    problem = Problem(chosen, inner, known.curves, table, recipe.multiple, stable)
+    most = known.pace if recipe.never_slower else {}
+    problem = Problem(chosen, inner, known.curves, table, recipe.multiple, stable, most)
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
 
 

@@ -71,6 +71,7 @@ class Recipe(BaseModel):
     measure: str | None = None  # of the sensitivity table: a key of MEASURES; None: what the allocator is made for
     storage: str = "factored"
     multiple: int = 1  # ranks come in multiples of this
+    never_slower: bool = False  # no rank that was measured to be slower than dense on the machine at hand
     walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
     ratio: float = 0.3
     target: float | None = None  # perplexity that the model may reach: the ratio follows from it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..settings import COMPARED
@@ -114,7 +114,9 @@ class View:
     def knowing(self, points: Points | None) -> Knowledge:
         """What these points, or all that are known, make known."""
         known = self.known
-        return known if points is None or points is known.points else Knowledge(known.grid, points)
+        if self.recipe.never_slower:
+            known = replace(known, pace=self.study.pace(self.units))
+        return known if points is None or points is known.points else replace(known, points=points)
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""
