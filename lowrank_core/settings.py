@@ -7,6 +7,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODEL = ASSETS / "demo_model"
 BUNDLED_STUDY = ASSETS / "study"
 TEXTS_FOLDER = ASSETS / "texts"
+LESSONS_FOLDER = ASSETS / "lessons"
 
 CALIBRATION_WINDOWS = 128
 PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensitivity point is measured on

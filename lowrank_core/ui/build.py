@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if platform.machine().lower() in ("x86_64", "amd64"):  # elsewhere torch reads this too
+    # numpy's idle threads spin: small matrices took 18 × longer as soon as anything else ran (measured on two cores)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gradio as gr  # noqa: E402
 
 from ..errors import LowRankError  # noqa: E402
 from ..settings import ASSETS  # noqa: E402
 from ..study.recipe import recipe_of  # noqa: E402
-from . import api, chat, drawing, see, squeeze  # noqa: E402
+from . import api, chat, drawing, learn, see, squeeze  # noqa: E402
 from .house import FIRST, House  # noqa: E402
 from .relay import guarded  # noqa: E402
 from .squeeze_handlers import prepare, told  # noqa: E402
@@ -43,11 +47,14 @@ def build(house: House | None = None) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
+            with gr.Tab("Learn", id="learn") as learn_tab:
+                learn_page = learn.layout()
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
                 chat_page = chat.layout()
         see.connect(see_page, model, lambda n: house.view(recipe_of({"model": n})))
+        learn.connect(learn_page, learn_tab, model, lambda n: house.view(recipe_of({"model": n})))
         squeeze.connect(squeeze_page, house, model, recipe_of, strip)
         chat.connect(chat_page, squeeze_page, house, model, recipe_of)
         api.connect(house)
