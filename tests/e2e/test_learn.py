@@ -20,7 +20,7 @@ def text(page, part: str) -> str:
 
 def test_all_eight_lessons_by_keyboard(page):
     assert page.locator("#field article, #plot-learn .js-plotly-plot").count() == 0, (
-        "nothing is made before it is opened"
+        "made before it is opened"
     )
     tab_to(page, "button[role=tab][data-tab-id=learn]")
     page.keyboard.press("Enter")
