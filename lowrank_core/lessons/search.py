@@ -62,9 +62,9 @@ def replay(step: float) -> Replay:
         p = steps()[int(step) - 1]
         verdict = "That fits: try fewer." if p.fits else "Too large: apply more."
         caption = (
-            f"Step {step:g}: apply all pairs from place {p.cut} on. {percent(p.kept / total)} of the parameters stay; "
-            f"{percent(problem.budget / total)} may. {verdict} "
-            f"{len(names)} pairs, each measured; what gains lies at the bottom. {study.setting}."
+            f"Step {step:g}: of {len(names)} pairs, apply those from place {p.cut} on. {percent(p.kept / total)} of "
+            f"the parameters stay, {percent(problem.budget / total)} may. {verdict} The answer lies in the shade. "
+            f"Each measured; what is negative lies at the bottom. {study.setting}."
         )
         return Replay(losses, names, p.cut, p.low, p.high, study.units, p.ranks, caption)
     last = max((p for p in steps() if p.fits), key=lambda p: p.cut)

@@ -70,7 +70,9 @@ def errors(
             hovertemplate="%{x:.3~g}: %{y" + (":.3~g" if log else ":.1%") + "}<extra>" + name + ", measured</extra>",
         )
     made.update_xaxes(title=xaxis)
-    made.update_yaxes(title=yaxis, **({"type": "log", "exponentformat": "power"} if log else {"tickformat": ".0%"}))
+    made.update_yaxes(
+        title=yaxis, **({"type": "log", "exponentformat": "power", "dtick": 1} if log else {"tickformat": ".0%"})
+    )
     mark(made, at, "", OKABE_ITO[3])
     return made
 
@@ -127,7 +129,8 @@ def search(shown: Replay) -> go.Figure:
     axis = made.layout.xaxis.to_plotly_json()
     made.update_layout(
         xaxis={"title": "layer and keep, the dearest first"},
-        yaxis={"title": "loss, nats per token", "type": "log", "domain": [0.58, 1], "exponentformat": "power"},
+        yaxis={"title": "loss, nats per token", "type": "log", "domain": [0.58, 1], "exponentformat": "power",
+               "dtick": 1},
         xaxis2={**axis, "anchor": "y2", "title": "block", "dtick": 1, "showgrid": False},
         yaxis2={**axis, "anchor": "x2", "domain": [0, 0.42], "autorange": "reversed", "showgrid": False,
                 "type": "category"},

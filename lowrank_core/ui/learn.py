@@ -107,9 +107,9 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], Vie
 
     def renew(name, step, taken):
         """Another model was loaded."""
-        if not LESSONS[step - 1].reads_model:
-            return [gr.skip() for _ in page.outputs]
-        return whole(name, step, None, None, taken)
+        return (
+            whole(name, step, None, None, taken) if LESSONS[step - 1].reads_model else [gr.skip() for _ in page.outputs]
+        )
 
     def draw(name, step, choice, value):
         lesson = LESSONS[step - 1]
@@ -141,8 +141,9 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], Vie
     page.steps.input(go(0), [*at, answers], page.outputs, trigger_mode="always_last", **quiet)
     page.back.click(go(-1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
     page.forward.click(go(1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
-    chosen = [*at, page.choice, page.slider, answers]
-    page.choice.input(choose, chosen, page.outputs, trigger_mode="always_last", **quiet)
+    page.choice.input(
+        choose, [*at, page.choice, page.slider, answers], page.outputs, trigger_mode="always_last", **quiet
+    )
     model.change(renew, [*at, answers], page.outputs, **quiet)
     page.slider.input(
         draw, [*at, page.choice, page.slider], [page.plot, page.caption], trigger_mode="always_last", **quiet

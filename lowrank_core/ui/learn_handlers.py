@@ -90,4 +90,4 @@ def field_cards() -> str:
         for kind, cards in field_map().items()
         for c in cards
     )
-    return f"<div>{made}</div>"
+    return f'<div class="cards">{made}</div>'

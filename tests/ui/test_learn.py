@@ -1,6 +1,7 @@
 """The lessons' pictures: in the house's look, measured lines solid, the slider's place marked, light enough to drag."""
 
 import json
+import time
 
 import pytest
 
@@ -54,3 +55,20 @@ def test_the_search_fills_what_is_applied():
     assert left_out.marker.symbol == "circle-open" and applied.marker.symbol == "circle"
     assert max(left_out.x) < cut <= min(applied.x) and len(left_out.x) + len(applied.x) == 9 * len(LAYERS.sites)
     assert keeps.z.shape == (7, 8)
+
+
+@pytest.mark.parametrize(("lesson", "choice"), SHOWN, ids=lambda x: getattr(x, "key", x))
+def test_a_drag_is_instant(lesson, choice):
+    """Seconds of this process, so that what else runs on the machine does not count."""
+    control, taken = lesson.control(choice), []
+    for value in (control.start, control.low, control.high, control.told):
+        began = time.process_time()
+        handlers.picture(lesson, LAYERS, choice, value)[0].to_json()
+        taken.append(time.process_time() - began)
+    assert sorted(taken)[1] < 0.1
+
+
+def test_the_map_is_a_card_for_each_system():
+    made = handlers.field_cards()
+    assert made.count("<article>") == made.count('href="https://arxiv.org/abs/') >= 16
+    assert "Told from memory" in made and "Read in a transcription" in made
