@@ -170,7 +170,7 @@ def launch(
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         head=plot.head(),
-        favicon_path=ASSETS / "favicon.png",
+        favicon_path=ASSETS / "favicon.svg",
         prevent_thread_lock=True,
         max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,
