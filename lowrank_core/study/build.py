@@ -219,11 +219,10 @@ class Workbench:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
     def _spectrum(self, unit: Unit) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
+        """Made on its own statistics; sliceable factors are kept in the model's dtype, others as they are."""
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made, moment = self._factorize(unit, weight, statistics), statistics.gram
-        if METHODS[unit.method].sliceable:
-            self._factorizations.put(_name(unit), self._in_dtype(unit, made))
+        self._factorizations.put(_name(unit), self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made)
         if made.mean is not None:
             moment = moment - torch.outer(made.mean, made.mean)
         energy = float(((weight @ moment) * weight).sum())
