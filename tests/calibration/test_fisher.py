@@ -142,10 +142,7 @@ def test_done_sites_are_left_out_and_hooks_undone(loaded, windows) -> None:
     assert all(p.grad is None and not p.requires_grad for p in loaded.model.parameters())
 
 
-def test_the_diagonal_is_the_mean_squared_gradient(loaded, windows) -> None:
-    """What prices an output error, and what weighs it, are one measurement."""
-    from lowrank_core.calibration.gradients import collect_gradients
-
-    squares = finish(collect_gradients(loaded, windows, seed=0))
-    for path, means in collected(loaded, windows, seed=0).items():
-        torch.testing.assert_close(means["output_gram"].diagonal(), squares[path], rtol=1e-6, atol=1e-12)
+def test_gradients_follow_their_seed(loaded, windows) -> None:
+    first, again, other = (collected(loaded, windows, seed=s) for s in (0, 0, 1))
+    assert all(torch.equal(first[p]["output_gram"], again[p]["output_gram"]) for p in first)
+    assert any(not torch.equal(first[p]["output_gram"], other[p]["output_gram"]) for p in first)
