@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from lowrank_core.calibration.gradients import collect_gradients
 from torch import nn
 
 from lowrank_core.calibration.collect import collect

@@ -19,6 +19,7 @@ from lowrank_core.ui.house import House
 from lowrank_core.ui.line import Line
 from lowrank_core.ui.sides import Side
 
+
 @pytest.fixture
 def public(tmp_path, monkeypatch):
     """A public house, whose upload folder is a temporary one."""
