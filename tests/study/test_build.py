@@ -106,22 +106,6 @@ def test_every_rank_is_priced_token_by_token(bench, tokens, method: str, centre:
         assert found[0] > 0 and (found.diff() <= 1e-7 * found[0]).all()
 
 
-def test_few_units_at_a_time_are_priced_alike(bench, monkeypatch) -> None:
-    """A pass for every run of units whose factors fit: as many runs as units, and the same curves."""
-    made = units(bench, "svd")
-    once = finish(bench.spectra(made))
-    monkeypatch.setattr(pricing, "HELD", 1)
-    fresh = compress.open_workbench(
-        Recipe(model=str(bench.study.folder.path), text=bench.study.text.name, windows=12, window=24, probe_windows=4),
-        Store(bench.store.folder.parent / "one-by-one"),
-        loaded=bench.loaded,
-    )
-    finish(fresh.calibrate())
-    assert [len(r) for r in pricing.runs(made)] == [1] * len(made)
-    for path, spectrum in finish(fresh.spectra(made[:4])).items():
-        np.testing.assert_allclose(spectrum.loss, once[path].loss, rtol=1e-5, atol=1e-9)
-
-
 @pytest.mark.parametrize("method", ["svd", "two-sided", "joint", "nsvd-i"])
 def test_a_measured_point_is_the_compressed_model(bench, recipe_of, method: str) -> None:
     """A unit at a rank, by the table and by a plan: the same loss on the probe windows."""
@@ -240,7 +224,8 @@ def test_a_shelf_that_is_too_small_changes_nothing_but_time(bench, recipe_of, mo
 def test_spectra_are_factorized_once_and_slices_are_there_afterwards(
     bench, recipe_of, monkeypatch, method: str
 ) -> None:
-    """One factorization per unit, for its errors, its prices and its modules."""
+    """One factorization per unit, for its errors, its prices and its modules; with a second stage, which is not kept,
+    another for the modules."""
     store = Store(bench.store.folder.parent / f"fresh-{method}")
     fresh = compress.open_workbench(recipe_of(), store, loaded=bench.loaded)
     finish(fresh.calibrate())
@@ -248,10 +233,10 @@ def test_spectra_are_factorized_once_and_slices_are_there_afterwards(
     monkeypatch.setattr(build, "factorize_unit", lambda unit, *rest: calls.append(unit.path) or real(unit, *rest))
     made = units(fresh, method)
     finish(fresh.spectra(made))
-    assert calls == [u.path for u in made]
+    assert sorted(calls) == sorted(u.path for u in made)
     for rank in (3, 5):
         compress.compress(fresh, recipe_of(method=method), Plan({u.path: rank for u in made}))
-    assert len(calls) == len(made)
+    assert len(calls) == len(made) * (1 if METHODS[method].sliceable else 2)
 
 
 def test_factors_beyond_the_models_dtype_are_refused_by_name(bench) -> None:
