@@ -107,7 +107,7 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
     """Points, the most decisive first, redrawn as they come, until the plan has settled or the whole table is there;
     then its perplexity. Where nothing measured could change the plan, it is judged at once."""
     recipe, visit = view.recipe, house.visit(session)
-    known = view.refresh()
+    known, lines, plots = view.refresh(), Beat(), Beat()
     if recipe.measuring != "none":
         for progress in house.steps(_measuring(bench, recipe, known), session, turn):
             if isinstance(progress.value, Settling):
@@ -115,15 +115,16 @@ def measure(house: House, view: View, bench, session: str, turn: int, selected: 
             elif isinstance(progress.value, Point):
                 known, status = known.knowing(progress.value), line_of(progress)
             else:
-                known, status = known, line_of(progress)
+                status = line_of(progress)
             if progress.value is not None:
                 known = view.share(known)
-            if visit.turn == turn and _due(visit):
-                if progress.value is None:
-                    yield None, status
-                else:
-                    plan = visit.settle_on(recipe, view.plan(known.points))
-                    yield draw(view, visit, plan, known.points, selected, f"{status} Stop keeps what is measured."), ""
+            if visit.turn != turn:
+                continue
+            if progress.value is None and lines.due():
+                yield None, status
+            elif progress.value is not None and plots.due():
+                plan = visit.settle_on(recipe, view.plan(known.points))
+                yield draw(view, visit, plan, known.points, selected, f"{status} Stop keeps what is measured."), ""
         if visit.turn != turn:
             return
     if recipe.target is not None:
@@ -139,12 +140,18 @@ def _measuring(bench, recipe: Recipe, known: Knowledge) -> Job:
     return bench.measure(whole_table(known.grid.units, recipe))
 
 
-def _due(visit) -> bool:
-    """Whether the plots were drawn long enough ago."""
-    if time.monotonic() - visit.drawn < FRAME:
-        return False
-    visit.drawn = time.monotonic()
-    return True
+class Beat:
+    """Says every so often that something is due."""
+
+    def __init__(self):
+        self.last = 0.0
+
+    def due(self) -> bool:
+        """Whether the last time was long enough ago; then this is the last time."""
+        if time.monotonic() - self.last < FRAME:
+            return False
+        self.last = time.monotonic()
+        return True
 
 
 def standing(now: Settling) -> str:
@@ -173,8 +180,7 @@ def judged(house: House, view: View, bench, known: Knowledge, session: str, turn
 
 def target(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
     """The search for the smallest model within the target perplexity, every probe a solid point of the trade-off."""
-    visit, recipe, lines = house.visit(session), view.recipe, []
-    found = None
+    visit, recipe, lines, beat = house.visit(session), view.recipe, [], Beat()
     steps = house.steps(reach(bench, recipe, known), session, turn)
     while True:
         try:
@@ -184,7 +190,7 @@ def target(house: House, view: View, bench, known: Knowledge, session: str, turn
             break
         tried = progress.value
         if not isinstance(tried, Tried):
-            if _due(visit):
+            if beat.due():
                 yield None, line_of(progress)
             continue
         lines.append(f"{tried.ratio:.3f} → {tried.measured.perplexity:.2f}{'' if tried.within else ' ✗'}")

@@ -20,7 +20,6 @@ class Visit:
 
     slot: int = 0  # where its turn is kept, in memory that workers see, too
     stopped: bool = False  # by the visitor, rather than by newer work
-    drawn: float = 0.0  # when its plots were drawn last
     settling: int = 0  # the turn that is being measured, so that it is measured once
     recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None
