@@ -35,5 +35,4 @@ METHOD = Method(
     factorize=factorize,
     parameters=(RIDGE.starting_at(1e-3), CENTRE),
     gradients=lambda settings: True,
-    prices=True,
 )

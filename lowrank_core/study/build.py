@@ -3,8 +3,9 @@
 Every function is a job; stopped at any yield it keeps what it stored, and the next run goes on from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,25 +14,25 @@ from torch import Tensor, nn
 from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
 from ..calibration.fisher import OutputMoments, collect_fisher
-from ..calibration.gradients import collect_gradients
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
-from ..jobs import Job, Progress, finish
-from ..linalg import check_finite, root_of
+from ..jobs import Job, finish
+from ..linalg import check_finite, root_of, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..settings import FACTORS_HELD, GRADIENT_WINDOWS
+from ..settings import FACTORS_HELD
 from ..store import Artefact, Key
-from ..types import Point, Site, Spectrum, Unit, rank_at
+from ..types import Point, Site, Spectrum, Unit
 from . import artefacts, spill
 from .artefacts import Body
-from .factoring import factorize_unit, unit_modules
+from .factoring import factorize_unit
+from .measuring import measured
 from .own_text import written
+from .pricing import candidate_rests, error_of, priced_spectra
 from .read import Study
 from .shelf import Shelf
-from .spectra import price, spectrum_of
 
 
 class Workbench:
@@ -86,7 +87,7 @@ class Workbench:
     # --- statistics -------------------------------------------------------------------------------------------
 
     def calibrate(self) -> Job[None]:
-        """Statistics of every input group and gradients of every site, as far as they are not stored."""
+        """Statistics of every input group, as far as they are not stored."""
         groups = self.loaded.anatomy.groups
         done = frozenset(
             k for k in groups if self.store.read(self.source.channels(k)) and self.store.read(self.source.gram(k))
@@ -102,14 +103,9 @@ class Workbench:
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
             )
 
-        gradient = self.store.read(self.source.gradient())
-        if gradient is None or len(done) < len(groups):
-            yield from self.read_windows()
         if len(done) < len(groups):
-            yield from collect(self.loaded, self.windows, keep, done)
-        if gradient is None:
-            squares = yield from collect_gradients(self.loaded, self.windows[:GRADIENT_WINDOWS], self.source.seed)
-            self.store.write(self.source.gradient(), Artefact({p: g.cpu().numpy() for p, g in squares.items()}))
+            windows = yield from self.read_windows()
+            yield from collect(self.loaded, windows, keep, done)
 
     def collect_fisher(self) -> Job[None]:
         """The output-gradient moments of every site, as far as they are not stored; over all calibration windows."""
@@ -218,13 +214,7 @@ class Workbench:
         missing = [u for u in units if found[u.path] is None]
         if any(METHODS[u.method].gradients(u.settings) for u in missing):
             yield from self.collect_fisher()
-        for i, unit in enumerate(missing):
-            found[unit.path] = self._spectrum(unit)
-            if not METHODS[unit.method].prices:
-                found[unit.path] = self.keep_spectrum(unit, found[unit.path])
-            yield Progress("spectra", i + 1, len(missing), unit.label)
-        yield from price(self, [u for u in missing if METHODS[u.method].prices], found)
-        return found
+        return {**found, **(yield from priced_spectra(self, missing))}
 
     def keep_spectrum(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
         """The spectrum as it is stored and will be read, so that the next run decides alike."""
@@ -234,20 +224,32 @@ class Workbench:
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _spectrum(self, unit: Unit) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
+    def bare_spectrum(self, unit: Unit) -> tuple[Callable[[np.ndarray], Spectrum], Factorization, list[Tensor] | None]:
+        """What makes a Spectrum of a unit's price, its Factorization, and of methods with a second stage W − Ŵ at
+        the ranks of the spectrum (float32).
+
+        Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
+        """
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
         made = spill.read(self.store, self._factors_key(unit), self.loaded.device) if self._spilled(unit) else None
-        if made is None:  # else a run that was stopped before its prices were known had made them
+        if made is None:  # else a run that was stopped before its price was known had made it
             made = self._factorize(unit, weight, statistics)
-            if METHODS[unit.method].sliceable:
-                self._put_away(unit, made)
-        return spectrum_of(unit, made, weight, statistics.gram, self.loss_scale(unit))
-
-    def loss_scale(self, unit: Unit) -> float:
-        """½ · mean squared output gradient of a unit: nats per unit of output error."""
-        gradient = self.store.read(self.source.gradient()).arrays
-        return 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
+        sigma, rests = made.sigma.cpu().numpy(), None
+        if METHODS[unit.method].sliceable:
+            ranks, errors = np.arange(unit.max_rank + 1), made.output_error.cpu().numpy()
+            energy = float(errors[0])  # all of it is lost at rank 0
+            made = self._put_away(unit, made)
+        else:  # one more factorization per rank: only on the candidates'
+            moment = statistics.gram
+            if made.mean is not None:
+                moment = moment - torch.outer(made.mean, made.mean)
+            energy = float(((weight @ moment) * weight).sum())
+            ranks, rests = candidate_rests(unit, weight, made)
+            errors = np.array([error_of(rest, moment) for rest in rests])
+            rests = [rest.float() for rest in rests]
+            made = replace(made, left=made.left[:, :0], right=made.right[:0], second=None)  # no longer needed
+        bare = partial(Spectrum, unit.path, unit.method, sigma, ranks, errors, energy, stable_rank=stable_rank(weight))
+        return (lambda loss: bare(loss=loss)), made, rests
 
     def forget_dense(self) -> None:
         """Let go of all that holds the dense model's weights beside the model itself."""
@@ -263,29 +265,9 @@ class Workbench:
             self._probe = probe
         return self._probe
 
-    def measure(self, wanted: Iterable[tuple[Unit, float]]) -> Job[list[Point]]:
-        """The points asked for as (unit, keep), in that order; stored ones cost nothing, new ones are stored at once.
-
-        Yields one Progress per point, with the Point as its value.
-        """
-        wanted, found = list(wanted), []
-        known = {u.path: self.study.points(u) for u in {u.path: u for u, _ in wanted}.values()}
-        if any(METHODS[u.method].gradients(u.settings) and k not in known[u.path] for u, k in wanted):
-            yield from self.collect_fisher()
-        for i, (unit, keep) in enumerate(wanted):
-            point = known[unit.path].get(keep)
-            if point is None:
-                probe = yield from self.probe()
-                rank = rank_at(unit, keep)
-                modules = unit_modules(self, unit, rank)
-                point = probe.measure(unit, keep, rank, modules)
-                key = self.study.points_key(unit)
-                self.store.update(
-                    key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p})
-                )
-            found.append(point)
-            yield Progress("sensitivity", i + 1, len(wanted), unit.label, point)
-        return found
+    def measure(self, wanted: Iterable[tuple[Unit, float]], windows: int | None = None) -> Job[list[Point]]:
+        """The points asked for as (unit, keep), on the first `windows` probe windows or on all; see `measured`."""
+        return (yield from measured(self, wanted, windows))
 
 
 def _name(unit: Unit) -> tuple:

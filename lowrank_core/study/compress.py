@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..allocation import ALLOCATORS
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
+from ..errors import BudgetNotFeasible
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
 from ..models.loading import LoadedModel, load_model
@@ -24,10 +24,14 @@ from . import artefacts
 from .anchored import walk_once
 from .build import Workbench
 from .factoring import unit_modules
+from .knowledge import Knowledge
 from .own_text import written
-from .planning import make_plan, measuring_order, predicted_nll
+from .pace import measure_pace
+from .planning import make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
+from .settling import settle
+from .target import reach
 from .units import units_of
 
 
@@ -82,13 +86,12 @@ def run(
     spectra = yield from bench.spectra(units)
     clock.lap("spectra")
 
-    points = {}
-    if ALLOCATORS[recipe.allocator].measures:
-        for point in (yield from bench.measure(measuring_order(units, recipe, spectra))):
-            points.setdefault(point.path, {})[point.keep] = point
+    known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    plan = make_plan(units, recipe, spectra, points)
+    if recipe.never_slower:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
+    plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
     before = bench.loaded.parameters
@@ -106,6 +109,33 @@ def run(
         before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units),
         model.dtype.itemsize,
     )
+
+
+def learn(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Knowledge]:
+    """What the recipe wants measured before its plan: nothing, until the plan settles, or the whole table."""
+    if recipe.measuring == "none":
+        return known
+    known = replace(known, points={u.path: bench.study.points(u) for u in known.grid.units})
+    if recipe.measuring == "settled":
+        return (yield from settle(bench, recipe, known)).known
+    for point in (yield from bench.measure(whole_table(known.grid.units, recipe))):
+        known = known.knowing(point)
+    return known
+
+
+def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
+    """The recipe's plan: for its ratio, or the smallest that keeps its target perplexity.
+
+    BudgetNotFeasible where no plan keeps it.
+    """
+    if recipe.target is None:
+        return make_plan(recipe, known)
+    found = yield from reach(bench, recipe, known)
+    if found.best is None:
+        raise BudgetNotFeasible(
+            f"No plan has a perplexity of {recipe.target:g} or less.", "Ask for more, or choose another method."
+        )
+    return found.best.plan
 
 
 @job

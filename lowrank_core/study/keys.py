@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ..settings import GRADIENT_WINDOWS
+from ..settings import PRICED_WINDOWS
 from ..store import Key
 
 HELD_OUT_SEED = 100_000  # apart from any seed somebody calibrates with
@@ -35,9 +35,6 @@ class Source:
     def gram(self, group: str) -> Key:
         return Key("gram", {**asdict(self), "group": group})
 
-    def gradient(self) -> Key:
-        return Key("gradient", {**asdict(self), "gradient_windows": GRADIENT_WINDOWS})
-
     def fisher(self, path: str) -> Key:
         return Key("fisher", {**asdict(self), "path": path})
 
@@ -45,7 +42,7 @@ class Source:
         """Of a unit under a method; `settings`: its parameters that differ from their defaults."""
         return Key(
             "spectrum",
-            {**asdict(self), "path": path, "method": method, "settings": settings, "gradients": GRADIENT_WINDOWS},
+            {**asdict(self), "path": path, "method": method, "settings": settings, "priced": PRICED_WINDOWS},
         )
 
     def factors(self, path: str, method: str, settings: dict[str, float], storage: str) -> Key:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if platform.machine().lower() in ("x86_64", "amd64"):  # elsewhere torch reads this too
+    # numpy's idle threads spin: small matrices took 18 × longer as soon as anything else ran (measured on two cores)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gradio as gr  # noqa: E402
 
@@ -17,6 +21,7 @@ from . import (  # noqa: E402
     chat_events,
     drawing,
     export_handlers,
+    learn,
     link,
     loader,
     measure,
@@ -25,6 +30,7 @@ from . import (  # noqa: E402
     see,
     sides,
     squeeze,
+    squeeze_events,
     zero,
 )  # fmt: skip
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
@@ -42,7 +48,7 @@ def build(house: House | None = None) -> gr.Blocks:
     if not view.ready:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
-    plan = view.plan(points)
+    plan = view.plan()
     visit = house.visit(FIRST)
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
@@ -51,11 +57,14 @@ def build(house: House | None = None) -> gr.Blocks:
         title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
     ) as page:
         model = gr.State(recipe.model)
+        gr.HTML("<h1>Lowrank Explorer</h1>", padding=False, elem_id="title")
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
         loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs():
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
+            with gr.Tab("Learn", id="learn") as learn_tab:
+                learn_page = learn.layout()
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
@@ -64,7 +73,8 @@ def build(house: House | None = None) -> gr.Blocks:
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"))
         see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
         opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
-        squeeze.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
         chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
         measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
         api.connect(house)
@@ -104,6 +114,7 @@ def launch(
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         head=plot.head(),
+        favicon_path=ASSETS / "favicon.svg",
         prevent_thread_lock=True,
         max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,
@@ -126,4 +137,13 @@ def theme() -> gr.Theme:
         spacing_size="sm",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(  # contrast of at least 4.5 : 1 everywhere, on either ground
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import drawing, see, squeeze
+from . import drawing, see, squeeze, squeeze_events
 from . import loader_handlers as handlers
-from .choices import CHOICES
+from .choices import CHOICES, recipe_values, spellings
 from .house import House
 from .relay import guarded
 
@@ -70,15 +70,15 @@ def layout(house: House, model: str, text: str) -> Loader:
 def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_page: see.See, squeeze_page) -> None:
     """Load calibrates what is new, then every page reads it; a failure or a stop leaves the earlier model in place."""
     outputs = [
-        page.trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles, squeeze_page.text,
-        *squeeze_page.shown, squeeze_page.command, squeeze_page.recipe,
+        page.trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles,
+        squeeze_page.dense_blocks, squeeze_page.text, *squeeze_page.shown, squeeze_page.command, squeeze_page.recipe,
     ]  # fmt: skip
     others = [gr.skip()] * (len(outputs) - 1)
 
     def run(asked: str, text: str, token: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
-        values = squeeze.recipe_values((asked or "").strip(), *choices)
-        values |= {"dense_roles": (), "overrides": {}}
+        values = recipe_values((asked or "").strip(), *choices)
+        values |= {"dense_roles": (), "dense_blocks": (), "overrides": {}}
         if not squeeze_upload(choices):
             values["text"] = text
         recipe, view = house.recipe(values), None
@@ -93,10 +93,11 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
         status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
         shown = drawing.draw(view, visit, plan, view.points, None, status)
         yield [
-            "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
+            "", recipe.model, squeeze_events.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
-            gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]), text,
-            *squeeze.values(shown, ""), *squeeze.spellings(recipe),
+            gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
+            gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]), text,
+            *squeeze.values(shown, ""), *spellings(recipe),
         ]  # fmt: skip
 
     def loading(request: gr.Request, asked, text, token, how, keep, *choices):
