@@ -11,6 +11,7 @@ from ..models.sites import Anatomy, anatomy
 from ..models.surgery import put, share_copy
 from ..modules.product import ROWS
 from ..store import Store
+from .attention import pack_attention
 from .forms import Matrices, alone, dense, fold, matrices_of, outlines, padded, together
 from .products import ALIGNED, Products
 
@@ -40,6 +41,7 @@ def ready(model: nn.Module, store: Store | None = None, form: Form | None = None
     weight = model.get_submodule(parts.sites[0].path).weight
     products = Products(weight.device, weight.dtype, bytes_read(model), store)
     second = share_copy(model)
+    pack_attention(second)
     groups = groups_of(second, parts)
     by_block: dict[int, list[list[str]]] = {}
     for block, paths in groups:
