@@ -67,8 +67,8 @@ class LatentLayer(CacheLayerMixin):
         self.is_initialized = True
         keys, values = self.rebuilt(key_states.dtype)
         if first:
-            _check(keys, key_states)
-            _check(values, value_states)
+            _check(keys.detach(), key_states.detach())
+            _check(values.detach(), value_states.detach())
         return keys, values
 
     def rebuilt(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

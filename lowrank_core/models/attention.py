@@ -8,6 +8,7 @@ from transformers.cache_utils import DynamicLayer
 
 from ..errors import ModelUnsupported
 from ..modules import LatentLinear
+from .dense import sizes
 
 APART = (("k_proj", "v_proj"), ("key", "value"))  # names of the two layers
 FUSED = ("qkv_proj", "c_attn", "Wqkv")  # one layer: queries, then keys, then values
@@ -112,11 +113,6 @@ def _kv_heads(model: nn.Module, attention: nn.Module) -> int:
     own = getattr(attention, "num_key_value_heads", None)
     config = model.config
     return own or getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-
-
-def sizes(module: nn.Module) -> tuple[int, int]:
-    """(d_out, d_in) of a linear layer of any kind."""
-    return (module.out_features, module.in_features) if hasattr(module, "in_features") else (module.nf, module.nx)
 
 
 def output_slices(place: KVPlace, key_output: Tensor, value_output: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,19 +1,15 @@
-"""Layers that make latents: put into a model, written into a configuration, made empty for weights to be loaded."""
+"""Layers that make latents, from bases of a block's keys and values."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from ..errors import ModelCorrupt, NonFinite
+from ..errors import NonFinite
 from ..linalg.pivot import pivoted
 from ..modules import LatentLinear, LatentRest
 from ..modules.pivoted import packed
-from .attention import KVPlace, sizes
-from .layout import AGAIN
+from .attention import KVPlace
 from .sites import weight_of
 
 
@@ -51,7 +47,7 @@ def latent_modules(model: nn.Module, place: KVPlace, projections: tuple[Projecti
 def stacked(model: nn.Module, place: KVPlace) -> tuple[Tensor, Tensor]:
     """(lead + d, d_in) float64 weight and (lead + d,) bias of a block's keys and values, keys first."""
     layers = [model.get_submodule(p) for p in (place.key, place.value) if p is not None]
-    weights = [m.weight.detach().double().T if isinstance(m, Conv1D) else weight_of(m) for m in layers]
+    weights = [weight_of(m) for m in layers]
     biases = [
         w.new_zeros(len(w)) if m.bias is None else m.bias.detach().to(w) for m, w in zip(layers, weights, strict=True)
     ]
@@ -96,57 +92,3 @@ def _whole(weight: Tensor) -> tuple[Tensor, Tensor]:
     if d_in < d_out:
         return weight, torch.eye(d_in, dtype=weight.dtype, device=weight.device)
     return torch.eye(d_out, dtype=weight.dtype, device=weight.device), weight
-
-
-# --- in a configuration ---------------------------------------------------------------------------------------------
-
-
-def latent_entries(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Path of each layer that makes latents → what a configuration says of it; {} where there is none."""
-    rests = {id(m.source): path for path, m in model.named_modules() if isinstance(m, LatentRest)}
-    return {
-        path: {"rank": m.rank, "lead": m.lead, "rest": rests.get(id(m)), "bias": m.bias is not None}
-        for path, m in model.named_modules()
-        if isinstance(m, LatentLinear)
-    }
-
-
-def read_entries(entries: Any) -> dict[str, dict[str, Any]]:
-    """The entries of a configuration; ModelCorrupt where one of them is not what it should be."""
-    kinds = {"rank": int, "lead": int, "rest": str | None, "bias": bool}
-    if entries is None:
-        return {}
-    if not isinstance(entries, Mapping):
-        raise ModelCorrupt("The model's quantization_config has no table of latents.", AGAIN)
-    for path, entry in entries.items():
-        if not isinstance(entry, Mapping) or set(entry) != set(kinds):
-            raise ModelCorrupt(f"The latents of {path} are not described.", AGAIN)
-        wrong = next((k for k, v in entry.items() if not isinstance(v, kinds[k])), None)
-        if wrong:
-            raise ModelCorrupt(f"The latents of {path} have the {wrong} {entry[wrong]!r}.", AGAIN)
-    return {path: dict(entry) for path, entry in entries.items()}
-
-
-def empty_latents(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, tuple], path_in):
-    """Path → an empty module for each entry; ModelCorrupt where model, entries and checkpoint disagree.
-
-    `shapes`: name → shape of what is stored, where that is known; `path_in`: a path's name in this model.
-    """
-    made: dict[str, nn.Module] = {}
-    for path, entry in entries.items():
-        name, rest = path_in(model, path), entry["rest"]
-        layer = model.get_submodule(name)
-        (d_out, d_in), more = sizes(layer), sizes(model.get_submodule(path_in(model, rest)))[0] if rest else 0
-        width, rank, lead = d_out + more - entry["lead"], entry["rank"], entry["lead"]
-        if not (0 <= lead < d_out and 1 <= rank <= min(width, d_in)):
-            raise ModelCorrupt(f"{path} has {rank} latents.", f"They must be between 1 and {min(width, d_in)}.")
-        wanted = LatentLinear.shapes(d_in, width, rank, lead) | ({"bias": (lead + width,)} if entry["bias"] else {})
-        for part, shape in wanted.items():
-            if shapes and shapes.get(f"{path}.{part}") != shape:
-                what = f"has shape {shapes[f'{path}.{part}']}" if f"{path}.{part}" in shapes else "is missing"
-                raise ModelCorrupt(f"{path}.{part} {what}; the model needs {shape}.", AGAIN)
-        make = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        made[name] = LatentLinear.empty(d_in, width, rank, lead, d_out, **make, bias=entry["bias"])
-        if rest:
-            made[path_in(model, rest)] = LatentRest(made[name])
-    return made

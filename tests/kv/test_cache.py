@@ -31,6 +31,7 @@ def generated(model, ids, mask, tokens: int = 8, **more) -> torch.Tensor:
     )
 
 
+@torch.no_grad()
 def fed(model, ids, mask, pieces, cache=None) -> torch.Tensor:
     """(B, T, V) logits of a text that is read piece by piece through a cache, at the positions that the mask says."""
     cache = cache or latent_cache(model)
