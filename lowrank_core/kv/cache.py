@@ -178,10 +178,15 @@ def takes_layer_type(rotary: nn.Module) -> bool:
     return "layer_type" in inspect.signature(rotary.forward).parameters
 
 
-def stored_bytes(cache: Cache) -> int:
-    """Bytes of all that a cache stores, counted from its tensors: latents, positions, ordinary keys and values."""
+def stored_bytes(cache: Cache, dtype: torch.dtype | None = None) -> int:
+    """Bytes of all that a cache stores, counted from its tensors: latents, positions, ordinary keys and values.
+
+    `dtype`: as if keys, values and latents were in this one.
+    """
     found: dict[int, Tensor] = {}
     for layer in cache.layers:
-        kept = layer.tensors if isinstance(layer, LatentLayer) else (layer.keys, layer.values)
+        kept = layer.tensors if isinstance(layer, LatentLayer) else (getattr(layer, "keys", None), getattr(layer, "values", None))
         found |= {id(t): t for t in kept if isinstance(t, Tensor)}
-    return sum(t.numel() * t.element_size() for t in found.values())
+    return sum(
+        t.numel() * (dtype.itemsize if dtype and t.is_floating_point() else t.element_size()) for t in found.values()
+    )

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..allocation import ALLOCATORS, Problem
 from ..errors import BadValue
+from .methods import KVMethod
 
 KV_ALLOCATORS = ("waterfill", "uniform")
 
@@ -20,6 +21,7 @@ class KVUnit:
     rows: tuple[int, int]  # of the block's outputs
     d_in: int
     context: int  # tokens the model reads: what is saved of a full cache must be more than the layer's weights gain
+    biased: bool = False  # whether latents add a bias that the dense layer does not have
 
     @property
     def d_out(self) -> int:
@@ -39,10 +41,15 @@ class KVUnit:
         part = {"kv": "keys and values", "k": "keys", "v": "values"}[self.path.partition(".")[2]]
         return f"block {self.block} · {part}"
 
+    def weights(self, rank: int | None) -> int:
+        """Parameters of the layer that makes so many latents (or an array of numbers of them), each byte as one."""
+        rank = self.max_rank if rank is None else rank
+        bias = (rank < self.max_rank) * (self.d_out if self.biased else 0)
+        return rank * (self.d_in + self.d_out) - rank * rank - (-self.d_out // 8) + bias
+
     def cost(self, rank: int | np.ndarray) -> int | np.ndarray:
         """Numbers in the cache per token; those of a dense one where latents add more to the weights than they save."""
-        added = rank * (self.d_in + self.d_out) - rank * rank + self.d_out - self.d_out * self.d_in
-        worth = (self.d_out - rank) * self.context > added
+        worth = (self.d_out - rank) * self.context > self.weights(rank) - self.d_out * self.d_in
         return np.where(worth, rank, self.d_out) if isinstance(rank, np.ndarray) else rank if worth else self.d_out
 
 
@@ -60,6 +67,12 @@ class KVPlan:
         """Numbers in the cache per token."""
         return sum(u.parameters if self.ranks.get(u.path) is None else self.ranks[u.path] for u in units)
 
+    def weights(self, units: Sequence[KVUnit]) -> tuple[int, int]:
+        """Parameters of the layers of keys and values: dense, and as they are under this plan."""
+        dense = sum(u.d_out * u.d_in for u in units)
+        latent = {u.block for u in units if self.ranks.get(u.path) is not None}
+        return dense, sum(u.weights(self.ranks.get(u.path)) if u.block in latent else u.d_out * u.d_in for u in units)
+
 
 def check_kv_ratio(ratio: float) -> float:
     """The ratio as a float in [0, 1); BadValue otherwise."""
@@ -75,14 +88,15 @@ def check_kv_ratio(ratio: float) -> float:
     return value
 
 
-def units_of_blocks(places: Sequence, joint: bool, context: int) -> tuple[KVUnit, ...]:
-    """The units of KVPlaces, those that cannot hold latents left out."""
+def units_of_blocks(places: Sequence, method: KVMethod, context: int) -> tuple[KVUnit, ...]:
+    """The units of KVPlaces under a method, those that cannot hold latents left out."""
     units = []
     for p in places:
         if p.why_not:
             continue
-        parts = {"kv": (0, p.width)} if joint else {"k": (0, p.keys), "v": (p.keys, p.width)}
-        units += [KVUnit(f"{p.block}.{part}", p.block, rows, p.d_in, context) for part, rows in parts.items()]
+        parts = {"kv": (0, p.width)} if method.joint else {"k": (0, p.keys), "v": (p.keys, p.width)}
+        biased = method.inputs == "covariance" and not p.bias
+        units += [KVUnit(f"{p.block}.{part}", p.block, rows, p.d_in, context, biased) for part, rows in parts.items()]
     return tuple(units)
 
 

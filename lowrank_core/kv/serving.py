@@ -1,12 +1,12 @@
 """Models whose blocks make latents fill any dynamic cache with them: a hook on each attention module sees to it."""
 
-import inspect
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from ..models.attention import latent_layers, rotary_of, unsupported
+from ..modules import LatentLinear
 from .cache import LatentLayer
 
 
@@ -44,6 +44,11 @@ class Deposit:
         return cache.layers[index]
 
 
+def makes_latents(model: nn.Module) -> bool:
+    """Whether any block's cache holds latents."""
+    return any(isinstance(m, LatentLinear) for m in model.modules())
+
+
 def attach(model: nn.Module) -> nn.Module:
     """The model, its attention modules that make latents hooked; again, it changes nothing."""
     rotary = rotary_of(model)
@@ -55,9 +60,9 @@ def attach(model: nn.Module) -> nn.Module:
     return model
 
 
-def latent_cache(model: nn.Module) -> DynamicCache:
-    """An empty cache for a model: latents where its blocks make them, keys and values elsewhere."""
-    cache = DynamicCache(config=model.config)
+def latent_cache(model: nn.Module, cache: DynamicCache | None = None) -> DynamicCache:
+    """An empty cache for a model (the one given, or a new one): latents where its blocks make them, else as it was."""
+    cache = DynamicCache(config=model.config) if cache is None else cache
     rotary, first = rotary_of(model), None
     for module in model.modules():
         index = getattr(module, "layer_idx", None)
@@ -65,8 +70,3 @@ def latent_cache(model: nn.Module) -> DynamicCache:
             cache.layers[index] = LatentLayer(module, rotary, first and first.positions)
             first = first or cache.layers[index]
     return cache
-
-
-def cache_argument(model: nn.Module) -> str:
-    """The name under which a model takes its cache."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"

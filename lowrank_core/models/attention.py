@@ -31,6 +31,7 @@ class KVPlace:
     values: int  # d_v
     lead: int  # outputs of a fused layer that come before the keys
     d_in: int
+    bias: bool = False  # whether its layers add one
     why_not: str = ""  # the reason why this block's cache stays as it is; empty where it need not
 
     @property
@@ -87,7 +88,7 @@ def _why_no_rope(model: nn.Module) -> str:
 def _place(model: nn.Module, path: str, index: int, layers: list) -> KVPlace:
     found = attention_of(model.get_submodule(path))
     if found is None:
-        return KVPlace(index, path, path, None, 0, 0, 0, 0, "it has no layer that makes keys and values alone")
+        return KVPlace(index, path, path, None, 0, 0, 0, 0, why_not="it has no layer that makes keys and values alone")
     name, attention = found
     here = f"{path}.{name}"
     children = dict(attention.named_children())
@@ -98,14 +99,15 @@ def _place(model: nn.Module, path: str, index: int, layers: list) -> KVPlace:
     if pair := next((p for p in APART if set(p) <= set(children)), None):
         key, value = (children[n] for n in pair)
         (d_k, d_in), (d_v, _) = sizes(key), sizes(value)
-        return KVPlace(index, here, f"{here}.{pair[0]}", f"{here}.{pair[1]}", d_k, d_v, 0, d_in, why)
+        bias = key.bias is not None and value.bias is not None
+        return KVPlace(index, here, f"{here}.{pair[0]}", f"{here}.{pair[1]}", d_k, d_v, 0, d_in, bias, why)
     if fused := next((n for n in FUSED if n in children), None):
         d_out, d_in = sizes(children[fused])
         d_k = _kv_heads(model, attention) * attention.head_dim
-        return KVPlace(index, here, f"{here}.{fused}", None, d_k, d_k, d_out - 2 * d_k, d_in, why)
-    return KVPlace(
-        index, here, here, None, 0, 0, 0, 0, "its queries, keys and values come from one layer, head by head"
-    )
+        bias = children[fused].bias is not None
+        return KVPlace(index, here, f"{here}.{fused}", None, d_k, d_k, d_out - 2 * d_k, d_in, bias, why)
+    why = "its queries, keys and values come from one layer, head by head"
+    return KVPlace(index, here, here, None, 0, 0, 0, 0, why_not=why)
 
 
 def _kv_heads(model: nn.Module, attention: nn.Module) -> int:

@@ -82,8 +82,9 @@ class LatentLinear(nn.Module):
     def order(self) -> Tensor:
         """(d,) where each key and value stands in [z, coefficients z]; made from the pivots when first asked for."""
         if self._gathered is None or self._gathered[0] is not self.pivots:
-            kept = unpacked(self.pivots)[: self.width]
-            order = torch.where(kept, kept.cumsum(0) - 1, (~kept).cumsum(0) - 1 + self.rank)
+            with torch.inference_mode(False):  # a tensor made in that mode could not be used in training later
+                kept = unpacked(self.pivots)[: self.width]
+                order = torch.where(kept, kept.cumsum(0) - 1, (~kept).cumsum(0) - 1 + self.rank)
             self._gathered = (self.pivots, order)
         return self._gathered[1]
 

@@ -74,7 +74,7 @@ def test_shared_latents_lose_no_more_of_the_loss_than_as_many_apart() -> None:
 
 
 def units(sizes=((8, 6), (10, 20), (16, 7)), context: int = 512) -> tuple[KVUnit, ...]:
-    return tuple(KVUnit(f"{i}.kv", i, (0, d), d_in, context) for i, (d, d_in) in enumerate(sizes))
+    return tuple(KVUnit(f"{i}.kv", i, (0, d), d_in, context, True) for i, (d, d_in) in enumerate(sizes))
 
 
 def curves(of, seed: int = 0) -> dict[str, np.ndarray]:
@@ -121,5 +121,5 @@ def test_ratio_zero_stores_everything_and_no_ratio_from_one_on_is_taken() -> Non
 
 def test_units_are_the_blocks_that_can_hold_latents() -> None:
     places = places_of(model_of("gemma3-mixed"))
-    assert [u.path for u in units_of_blocks(places, True, 64)] == ["1.kv", "2.kv"]
-    assert [u.path for u in units_of_blocks(places, False, 64)] == ["1.k", "1.v", "2.k", "2.v"]
+    assert [u.path for u in units_of_blocks(places, KV_METHODS["joint"], 64)] == ["1.kv", "2.kv"]
+    assert [u.path for u in units_of_blocks(places, KV_METHODS["asvd-i"], 64)] == ["1.k", "1.v", "2.k", "2.v"]

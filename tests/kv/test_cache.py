@@ -7,9 +7,10 @@ import torch
 from transformers import DynamicCache
 
 from lowrank_core.errors import BadValue, ModelUnsupported
+from lowrank_core.generation.cache import cache_argument
 from lowrank_core.generation.stream import Sampling, stream
 from lowrank_core.kv.cache import LatentLayer, stored_bytes
-from lowrank_core.kv.serving import cache_argument, latent_cache
+from lowrank_core.kv.serving import latent_cache
 
 from .models import REFUSED, SUPPORTED, latent_copy, model_of, places_of, reference_copy
 
