@@ -98,6 +98,15 @@ class LatentLayer(CacheLayerMixin):
         _, turned = rotate(turned[:, :0], turned, cosines, sines)  # no query: this is about keys
         return turned if turned.shape[-1] == whole else torch.cat([turned, keys[..., turned.shape[-1] :]], -1)
 
+    def pretend(self, batch: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
+        """Have `length` tokens of `batch` sequences, of noise: to time what follows."""
+        latents = sum(layer.rank for layer in latent_layers(self.attention))
+        self.latents = torch.randn(batch, length, latents, device=device, dtype=dtype)
+        self.is_initialized = True
+        if self.leads and self.rotary is not None:
+            self.positions.reset()
+            self.positions.extend(torch.arange(length, device=device).expand(batch, -1))
+
     # --- what a cache can be asked for --------------------------------------------------------------------------------
 
     def get_seq_length(self) -> int:
