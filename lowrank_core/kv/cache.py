@@ -194,7 +194,8 @@ def stored_bytes(cache: Cache, dtype: torch.dtype | None = None) -> int:
     """
     found: dict[int, Tensor] = {}
     for layer in cache.layers:
-        kept = layer.tensors if isinstance(layer, LatentLayer) else (getattr(layer, "keys", None), getattr(layer, "values", None))
+        plain = (getattr(layer, "keys", None), getattr(layer, "values", None))  # a layer of states has neither
+        kept = layer.tensors if isinstance(layer, LatentLayer) else plain
         found |= {id(t): t for t in kept if isinstance(t, Tensor)}
     return sum(
         t.numel() * (dtype.itemsize if dtype and t.is_floating_point() else t.element_size()) for t in found.values()

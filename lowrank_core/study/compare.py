@@ -8,9 +8,9 @@ from torch import nn
 
 from ..calibration.texts import Text
 from ..evaluation.speed import Speed, in_turns, speed
-from ..generation.cache import cache_bytes
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
+from ..kv.cache import stored_bytes
 from ..models.layout import stored_tensors
 from ..settings import EVALUATION_WINDOWS
 from ..types import Measurement, Plan
@@ -112,7 +112,7 @@ def kv_bytes(model: nn.Module, tokens: int = 16) -> float:
     """Bytes of keys and values that a token adds to the cache."""
     decoder = Decoder(model, tokens)
     decoder.pretend(1, tokens)
-    return cache_bytes(decoder.cache) / tokens
+    return stored_bytes(decoder.cache) / tokens
 
 
 def speeds(dense: nn.Module, model: nn.Module) -> Job[list[Line]]:

@@ -30,7 +30,7 @@ from .knowledge import Knowledge
 from .latents import calibrate_latents, put_latents
 from .own_text import written
 from .pace import measure_pace
-from .planning import make_plan, predicted_nll, whole_table
+from .planning import latent_weights, make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
 from .settling import settle
@@ -64,7 +64,7 @@ class Compressed:
     @property
     def kv_weights(self) -> tuple[int, int]:
         """Parameters of the layers that make latents, before and now."""
-        return self.kv_plan.weights(self.kv.units) if self.kv_plan else (0, 0)
+        return latent_weights(self.loaded.anatomy.sites, self.units, self.kv, self.kv_plan)
 
     @property
     def kv_ratio_achieved(self) -> float:
@@ -109,10 +109,8 @@ def run(
     spectra = (yield from bench.spectra(units)) if recipe.ratio else {}
     clock.lap("spectra")
 
-    known = Knowledge.of(units, spectra)
-    if kv:
-        known = replace(known, latents=kv_plan.weights(kv.units))
-    known = yield from learn(bench, recipe, known)
+    dense, latent = latent_weights(bench.loaded.anatomy.sites, units, kv, kv_plan)
+    known = yield from learn(bench, recipe, replace(Knowledge.of(units, spectra), latents=(dense, latent)))
     clock.lap("sensitivity")
 
     if recipe.never_slower and recipe.ratio:
@@ -124,7 +122,6 @@ def run(
     model = yield from compress.steps(bench, recipe, plan, consume)
     clock.lap("compress")
 
-    dense, latent = kv_plan.weights(kv.units) if kv else (0, 0)
     return Compressed(
         recipe,
         plan,

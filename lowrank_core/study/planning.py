@@ -1,12 +1,14 @@
 """From spectra and points to a plan, in milliseconds (numpy only)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..allocation import ALLOCATORS, Problem
 from ..allocation.base import sequence_of_sites
 from ..errors import BadValue
+from ..kv.plan import KVPlan
 from ..settings import CANDIDATES
-from ..types import Plan, Spectrum, Unit, cost
+from ..types import Plan, Site, Spectrum, Unit, cost
+from .artefacts import KVCurves
 from .knowledge import Knowledge
 from .recipe import Recipe
 from .units import KV_ROLES
@@ -82,6 +84,17 @@ def open_part(
             f"The ratio {recipe.ratio:g} is out of reach with these layers kept dense.", "Open more roles or blocks."
         )
     return fixed, chosen, inner
+
+
+def latent_weights(
+    sites: Iterable[Site], units: Iterable[Unit], curves: KVCurves | None, plan: KVPlan | None
+) -> tuple[int, int]:
+    """Parameters of the sites that are no units, because they make keys and values: dense, and under a KV plan."""
+    if curves is None or plan is None:
+        return 0, 0
+    before = sum(s.parameters for s in sites) - sum(u.parameters for u in units)
+    dense, now = plan.weights(curves.units)
+    return before, before - dense + now
 
 
 def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:

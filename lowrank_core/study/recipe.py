@@ -143,7 +143,9 @@ class Recipe(BaseModel):
     def measuring(self) -> str:
         """What is measured before the plan: the key of MEASURES that is in force."""
         allocator = ALLOCATORS[self.allocator]
-        if self.walk or self.ratio == 0 or not allocator.losses:  # a walk's factors are no method's; a rule without losses needs none
+        if self.walk or not allocator.losses:  # a walk's factors are no method's; a rule without losses needs none
+            return "none"
+        if self.ratio == 0:
             return "none"
         return self.measure or ("table" if allocator.measures else "none")
 

@@ -10,7 +10,7 @@ BEST = PRESETS["best"]
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 CHOICES = (  # what decides a recipe, in the order of `recipe_values`
     "method", "allocator", "ratio", "text", "upload", "dense_roles", "seed", "storage", "walk", "rest",
-    "measure", "target", "dense_blocks",
+    "measure", "target", "dense_blocks", "kv_ratio",
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def recipe_values(
     measure: str | None = None,
     target: float | None = None,
     dense_blocks: list[int] | None = None,
+    kv_ratio: float = 0.0,
 ) -> dict:
     """The values of a Recipe from the page's components; an uploaded file stands before the named text.
 
@@ -53,6 +54,7 @@ def recipe_values(
         "target": target or None,
         "target_text": rest.get("target_text", HELD_OUT) if target else None,
         "dense_blocks": tuple(dense_blocks or ()),
+        "kv_ratio": kv_ratio,
     }
 
 

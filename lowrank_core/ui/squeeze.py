@@ -11,8 +11,10 @@ from ..calibration.texts import TEXTS
 from ..methods import METHODS
 from ..study.recipe import MEASURES, STORAGES, Recipe
 from ..study.spelling import to_command, to_yaml
+from . import kv_squeeze
 from .choices import CHOICES, HELD_OUT
 from .drawing import Shown
+from .kv_squeeze import KVPart
 from .see_handlers import site_choices
 
 DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
@@ -44,6 +46,7 @@ class Squeeze:
     measure: gr.Dropdown
     target: gr.Number
     dense_blocks: gr.CheckboxGroup
+    kv_ratio: gr.Slider
     best: gr.Button
     site: gr.Dropdown
     rank: gr.Number
@@ -57,6 +60,7 @@ class Squeeze:
     captions: tuple[gr.Markdown, gr.Markdown, gr.Markdown]
     command: gr.Code
     recipe: gr.Code
+    kv: KVPart
 
     @property
     def choices(self) -> list:
@@ -88,6 +92,16 @@ def layout(first: Shown, view) -> Squeeze:
                 elem_id="ratio",
             )
             readout = gr.Markdown(first.readout, elem_id="plan-readout")
+            kv_ratio = Ratio(
+                0.0,
+                0.9,
+                0.0,
+                step=0.01,
+                label="KV ratio: share of each token's keys and values not stored",
+                elem_id="kv-ratio",
+            )
+            known = kv_squeeze.draw(view)
+            kv_readout = gr.Markdown(known.readout if known else "", elem_id="kv-readout")
             status = gr.Markdown(first.status, elem_id="status")
             with gr.Row():
                 stop = gr.Button("Stop", size="sm", elem_id="stop")
@@ -167,6 +181,7 @@ def layout(first: Shown, view) -> Squeeze:
                 gr.Markdown(f"### {letter} · {title}")
                 plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
                 captions.append(gr.Markdown(caption, elem_classes="caption"))
+            kv = kv_squeeze.layout(view, kv_readout)
     return Squeeze(
         method,
         allocator,
@@ -181,6 +196,7 @@ def layout(first: Shown, view) -> Squeeze:
         measure,
         target,
         dense_blocks,
+        kv_ratio,
         best,
         site,
         rank,
@@ -194,4 +210,5 @@ def layout(first: Shown, view) -> Squeeze:
         tuple(captions),
         command,
         recipe,
+        kv,
     )

@@ -10,6 +10,7 @@ from ..allocation import ALLOCATORS
 from ..errors import LowRankError
 from ..methods import METHODS
 from ..study.recipe import Recipe
+from . import kv_squeeze
 from . import squeeze_handlers as handlers
 from .choices import BEST, recipe_values, spellings
 from .drawing import header
@@ -81,7 +82,7 @@ def connect(
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
-    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles, page.dense_blocks)]
+    triggers = [c.change for c in (page.ratio, page.kv_ratio, page.upload, page.dense_roles, page.dense_blocks)]
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
     triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
     fixing = [page.rest, page.site, page.rank]
@@ -96,6 +97,16 @@ def connect(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
         )
     page.stop.click(stop, None, page.status, queue=False, **quiet)
+
+    def latents(name, *choices):
+        try:
+            return kv_squeeze.values(house.view(make_recipe(recipe_values(name, *choices))))
+        except LowRankError:  # the preview says so
+            return [gr.skip()] * 3
+
+    # the recipe as text changes with everything that decides it, the readout with what settling finds out
+    moved = [page.kv_ratio.change, page.command.change, page.readout.change]
+    gr.on(moved, latents, [model, *page.choices], page.kv.shown, trigger_mode="always_last", **quiet)
 
 
 def fixed(rest: dict, site: str | None, rank: float | None) -> dict:

@@ -72,7 +72,10 @@ def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str
 
 def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
-    return bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
+    from ..study.latents import calibrate_latents
+
+    latents = (calibrate_latents.steps(bench, recipe.kv_method),) if recipe.kv_ratio else ()
+    return *latents, bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
 
 
 @one_job()
