@@ -16,8 +16,8 @@ from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
 
 NO_RATIO = (
     "Both ratios are 0: nothing would change.",
-    "Give a --ratio above 0 and below 1 to remove that share of the layers' parameters, a --kv-ratio such as 0.5 to "
-    "halve the KV cache, or both.",
+    "Give the share of the layers' parameters to remove, above 0 and below 1 (--ratio 0.3), that of each token's keys "
+    "and values not to store (--kv-ratio 0.5), or both.",
 )
 MULTIPLES = (1, 8, 16, 32, 64)
 STORAGES = {
