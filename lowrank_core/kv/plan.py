@@ -37,6 +37,11 @@ class KVUnit:
         return min(self.d_out, self.d_in)
 
     @property
+    def form(self) -> tuple:
+        """What decides the cost of a number of latents."""
+        return "latents", self.biased, self.d_out, self.d_in, self.context
+
+    @property
     def label(self) -> str:
         part = {"kv": "keys and values", "k": "keys", "v": "values"}[self.path.partition(".")[2]]
         return f"block {self.block} · {part}"
