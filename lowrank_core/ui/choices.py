@@ -27,7 +27,7 @@ def recipe_values(
     walk: bool,
     rest: dict | None = None,
     measure: str | None = None,
-    target: float | None = None,
+    target: str = "",
     dense_blocks: list[int] | None = None,
     kv_ratio: float = 0.0,
 ) -> dict:
@@ -62,6 +62,7 @@ def choices_of(recipe: Recipe) -> list:
     """Values of CHOICES that spell a recipe: `recipe_values` of them gives it back."""
     shown = {**recipe.model_dump(), "upload": None, "dense_roles": list(recipe.dense_roles), "walk": bool(recipe.walk)}
     shown["dense_blocks"] = list(recipe.dense_blocks)
+    shown["target"] = f"{recipe.target:g}" if recipe.target else ""
     kept = recipe.model_dump(exclude_defaults=True)
     rest = {k: v for k, v in kept.items() if k not in CHOICES and k != "model"}
     if recipe.target and recipe.target_text == HELD_OUT:

@@ -144,6 +144,7 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
             "bytes": view.bytes_of(plan),
             "perplexity": now.perplexity,
             "label": label,
+            "key": recipe_label(recipe),
             "now": True,
         }
     )

@@ -11,7 +11,7 @@ from ..calibration.texts import TEXTS
 from ..methods import METHODS
 from ..study.recipe import MEASURES, STORAGES, Recipe
 from ..study.spelling import to_command, to_yaml
-from . import kv_squeeze
+from . import kv_squeeze, plot
 from .choices import CHOICES, HELD_OUT
 from .drawing import Shown
 from .kv_squeeze import KVPart
@@ -44,12 +44,12 @@ class Squeeze:
     walk: gr.Checkbox
     rest: gr.State
     measure: gr.Dropdown
-    target: gr.Number
+    target: gr.Textbox
     dense_blocks: gr.CheckboxGroup
     kv_ratio: gr.Slider
     best: gr.Button
     site: gr.Dropdown
-    rank: gr.Number
+    rank: gr.Textbox
     fix: gr.Button
     free: gr.Button
     stop: gr.Button
@@ -58,6 +58,7 @@ class Squeeze:
     readout: gr.Markdown
     plots: tuple[gr.Plot, gr.Plot, gr.Plot]
     captions: tuple[gr.Markdown, gr.Markdown, gr.Markdown]
+    picked: tuple[gr.Textbox, gr.Textbox, gr.Textbox]  # clicks in the plots
     command: gr.Code
     recipe: gr.Code
     kv: KVPart
@@ -128,18 +129,19 @@ def layout(first: Shown, view) -> Squeeze:
             )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
-            with gr.Row():
-                rank = gr.Number(
-                    None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120
+            with gr.Accordion("A rank by hand, a target perplexity", open=False):
+                rank = gr.Textbox(
+                    label="Rank of the highlighted layer", placeholder="a number, or dense", max_lines=1, elem_id="rank"
                 )
-                fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
-                free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
-            target = gr.Number(
-                None,
-                label="Target perplexity instead of a ratio",
-                info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
-                elem_id="target",
-            )
+                with gr.Row():
+                    fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
+                    free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
+                target = gr.Textbox(
+                    label="Target perplexity instead of a ratio",
+                    info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
+                    max_lines=1,
+                    elem_id="target",
+                )
             with gr.Accordion("Calibration text and more", open=False):
                 text = gr.Dropdown(
                     [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
@@ -170,7 +172,7 @@ def layout(first: Shown, view) -> Squeeze:
                 )
                 recipe = gr.Code(to_yaml(DEFAULTS), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
-            plots, captions = [], []
+            plots, captions, picked = [], [], []
             for letter, title, figure, caption in zip(
                 "EFG",
                 ("What each layer loses", "The plan", "Trade-off"),
@@ -179,8 +181,11 @@ def layout(first: Shown, view) -> Squeeze:
                 strict=True,
             ):
                 gr.Markdown(f"### {letter} · {title}")
-                plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
+                name = f"plot-{letter.lower()}"
+                plots.append(gr.Plot(figure, show_label=False, elem_id=name))
+                plot.tools(name, title)
                 captions.append(gr.Markdown(caption, elem_classes="caption"))
+                picked.append(plot.pick(name))
             kv = kv_squeeze.layout(view, kv_readout)
     return Squeeze(
         method,
@@ -208,6 +213,7 @@ def layout(first: Shown, view) -> Squeeze:
         readout,
         tuple(plots),
         tuple(captions),
+        tuple(picked),
         command,
         recipe,
         kv,

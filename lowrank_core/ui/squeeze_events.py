@@ -10,7 +10,7 @@ from ..allocation import ALLOCATORS
 from ..errors import LowRankError
 from ..methods import METHODS
 from ..study.recipe import Recipe
-from . import kv_squeeze
+from . import kv_squeeze, link
 from . import squeeze_handlers as handlers
 from .choices import BEST, recipe_values, spellings
 from .drawing import header
@@ -79,6 +79,10 @@ def connect(
         house.visit(request.session_hash).stopped = True
         return STOPPED
 
+    def restore(request: gr.Request, name: str):
+        recipe = house.visit(request.session_hash).tried.get(name)
+        return link.shown(recipe) if recipe else [gr.skip()] * len(page.choices)
+
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
@@ -89,6 +93,9 @@ def connect(
     triggers += [
         button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
     ]
+    for picked in page.picked[:2]:  # a layer's line or its place in the plan
+        triggers.append(picked.submit(lambda path: path, picked, page.site, **quiet).then)
+    triggers.append(page.picked[2].submit(restore, page.picked[2], page.choices, **quiet).then)
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
@@ -109,14 +116,16 @@ def connect(
     gr.on(moved, latents, [model, *page.choices], page.kv.shown, trigger_mode="always_last", **quiet)
 
 
-def fixed(rest: dict, site: str | None, rank: float | None) -> dict:
-    """The recipe's other fields with the highlighted layer kept at a rank, 0 for dense."""
-    if not site or rank is None:
+def fixed(rest: dict, site: str | None, rank: str) -> dict:
+    """The recipe's other fields with the highlighted layer kept at a rank, or dense; what is no rank is said later."""
+    word = rank.strip().lower()
+    if not site or not word:
         return rest
-    return {**rest, "overrides": {**rest.get("overrides", {}), site: int(rank) or None}}
+    kept = None if word == "dense" else int(word) if word.isdigit() else -1
+    return {**rest, "overrides": {**rest.get("overrides", {}), site: kept}}
 
 
-def freed(rest: dict, site: str | None, rank: float | None) -> dict:
+def freed(rest: dict, site: str | None, rank: str) -> dict:
     """The recipe's other fields with the highlighted layer's rank left to the allocator."""
     return {**rest, "overrides": {p: r for p, r in rest.get("overrides", {}).items() if p != site}}
 

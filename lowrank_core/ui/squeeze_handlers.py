@@ -26,7 +26,7 @@ from .words import error_line, size
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
-FRAME = 0.5  # seconds between redrawn plots while points arrive
+FRAME = 0.7  # seconds between redrawn plots while points arrive
 
 
 def preview(house: House, recipe: Recipe, session: str, selected: str | None) -> tuple[Shown | None, str, int]:
