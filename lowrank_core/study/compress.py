@@ -89,8 +89,6 @@ def run(
     known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    if recipe.never_slower:
-        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
     plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
@@ -128,6 +126,8 @@ def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
 
     BudgetNotFeasible where no plan keeps it.
     """
+    if recipe.never_slower:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, known.grid.units)))
     if recipe.target is None:
         return make_plan(recipe, known)
     found = yield from reach(bench, recipe, known)

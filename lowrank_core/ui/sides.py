@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..allocation import ALLOCATORS
+from ..jobs import Job
 from ..methods import METHODS
-from ..study.planning import measuring_order
+from ..study.knowledge import Knowledge
 from ..study.recipe import Recipe
 from ..types import Plan, Unit
 from .house import House
@@ -87,12 +87,9 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
     if house.visit(lane).turn != turn:
         return None
     view = house.view(side.recipe)
-    if present is None and ALLOCATORS[side.recipe.allocator].measures:
-        order = measuring_order(view.units, side.recipe, view.spectra)
-        yield from told(house.steps(bench.measure(order), lane, turn))
-        if house.visit(lane).turn != turn:
-            return None
-    plan = present or view.plan(view.points)
+    plan = present or (yield from told(house.steps(_plan(bench, side.recipe, view.known), lane, turn)))
+    if plan is None:
+        return None
     if side.recipe == recipe:
         visit.settle_on(recipe, plan)
     model = house.made(bench, side.recipe, plan)
@@ -102,3 +99,11 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
             return None
         house.keep_made(bench, side.recipe, plan, model)
     return Ready(side, bench, model, plan, view.units)
+
+
+def _plan(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
+    """The plan that `run` makes of a recipe, what it wants measured being measured first."""
+    from ..study.compress import learn, plan_for
+
+    known = yield from learn(bench, recipe, known)
+    return (yield from plan_for(bench, recipe, known))
