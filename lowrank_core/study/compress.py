@@ -113,8 +113,6 @@ def run(
     known = yield from learn(bench, recipe, replace(Knowledge.of(units, spectra), latents=(dense, latent)))
     clock.lap("sensitivity")
 
-    if recipe.never_slower and recipe.ratio:
-        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
     plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
@@ -154,6 +152,8 @@ def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
 
     BudgetNotFeasible where no plan keeps it.
     """
+    if recipe.never_slower and recipe.ratio:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, known.grid.units)))
     if recipe.target is None:
         return make_plan(recipe, known)
     found = yield from reach(bench, recipe, known)

@@ -105,7 +105,7 @@ def reply(
     yield Turned(*chats), "Loading the model …"
     shown = []
     for side in pair[::-1] if swapped else pair:
-        found = yield from sides.ready(house, side, recipe, session, lane, turn)
+        found = yield from sides.ready(house, side, recipe, session, lane, turn, as_it_is=True)
         if found is None:
             break
         shown.append(found)
