@@ -106,6 +106,7 @@ def reply(
     shown = []
     for side in pair[::-1] if swapped else pair:
         found = yield from sides.ready(house, side, recipe, session, lane, turn)
+        found = found and (yield from sides.run_ready(house, found, lane, turn))
         if found is None:
             break
         shown.append(found)
@@ -141,7 +142,7 @@ def _stream(house: House, lane: str, turn: int, shown: list[Ready], chats, optio
     )
     pair = stream_pair(
         *(
-            stream(r.model, tokenizer, prompt, sampling, context)
+            stream(r.running, tokenizer, prompt, sampling, context)
             for r, prompt, context in zip(shown, prompts, contexts, strict=True)
         )
     )
@@ -193,7 +194,7 @@ def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
             if house.visit(lane).turn != turn:
                 return ["", ""]
             with house.device():
-                *_, end = stream(r.model, tokenizer, last.prompts[i], sampling, r.loaded.folder.context)
+                *_, end = stream(r.running, tokenizer, last.prompts[i], sampling, r.loaded.folder.context)
             found[i].append((end.prefill_seconds, end.tokens_per_second))
             yield None, "Measuring each alone …"
     said = []
