@@ -13,9 +13,14 @@ when they are first used, so that a page that only reads results never waits for
 import importlib
 import os
 
+from .settings import granted_cores
+
 # Idle OpenMP threads that spin make small factorizations 20 × slower as soon as anything else runs (measured on two
 # cores: SVD of 640 × 256, 1.38 s spinning, 0.07 s waiting). It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if (_cores := granted_cores()) is not None:
+    os.environ.setdefault("OMP_NUM_THREADS", str(_cores))
 
 from .models.register import register_on_import  # noqa: E402
 

@@ -7,10 +7,11 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODEL = ASSETS / "demo_model"
 BUNDLED_STUDY = ASSETS / "study"
 TEXTS_FOLDER = ASSETS / "texts"
+LESSONS_FOLDER = ASSETS / "lessons"
 
 CALIBRATION_WINDOWS = 128
 PROBE_WINDOWS = 32  # of the calibration windows, the first ones, that a sensitivity point is measured on
-GRADIENT_WINDOWS = 16  # of the calibration windows, the first ones, that go backward
+PRICED_WINDOWS = 32  # of the calibration windows, the first ones, that go backward to price what a cut costs
 WALK_BATCH = 8  # windows at a time in the anchored walk
 EVALUATION_WINDOWS = 64
 STATES_HELD = 2**28  # bytes of hidden states that a reverse sweep keeps in memory
@@ -29,6 +30,19 @@ def model_limit() -> int | None:
     """The most bytes of weights a model may have: `LOWRANK_MODEL_LIMIT`, in GB; None where nothing is set."""
     said = os.environ.get("LOWRANK_MODEL_LIMIT")
     return int(float(said) * 1e9) if said else None
+
+
+def granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Cores' worth of time that a container may use, where that is less than it sees; None where nothing is known.
+
+    Threads beyond that are stopped in mid-product: torch starts one for every core it sees.
+    """
+    try:
+        most, period = quota.read_text().split()
+        cores = max(1, int(most) // int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+    return cores if cores < (os.cpu_count() or 1) else None
 
 
 def cache_folder() -> Path:

@@ -33,6 +33,11 @@ class Site:
     def label(self) -> str:
         return f"block {self.block} · {self.role}"
 
+    @property
+    def form(self) -> tuple:
+        """What decides the cost of a rank."""
+        return "factored", False, self.d_out, self.d_in
+
     def cost(self, rank: int) -> int:
         """Parameters of plain factors of a rank: r (m + n)."""
         return rank * (self.d_out + self.d_in)
@@ -86,6 +91,11 @@ class Unit:
     def max_rank(self) -> int:
         return min(self.d_out, self.d_in)
 
+    @property
+    def form(self) -> tuple:
+        """What decides the cost of a rank: units of one form cost the same."""
+        return self.storage, self.biased, self.d_out, self.d_in
+
     def cost(self, rank: int) -> int:
         """Parameters at a rank, or at an array of them.
 
@@ -104,6 +114,7 @@ class Priced(Protocol):
     d_in: int
     parameters: int
     max_rank: int
+    form: tuple  # what decides the cost of a rank
 
     def cost(self, rank: int) -> int: ...
 
@@ -165,14 +176,12 @@ class Spectrum:
     ranks: np.ndarray  # (K,) the ranks the errors are given at, rising, from 0 to R
     output_error: np.ndarray  # (K,) tr(Δ C Δᵀ): mean squared change of the output, summed over outputs
     energy: float  # tr(W C Wᵀ), the error of rank 0
-    loss_scale: float  # ½ · mean squared output gradient: nats per unit of output error
-    loss: np.ndarray | None = None  # (K,) predicted nats, of methods that weigh the outputs themselves
+    loss: np.ndarray  # (K,) predicted nats above dense: what the cut costs, to second order in the loss
     stable_rank: float = 0.0  # ‖W‖²_F / σ₁² of the weight itself
 
     def predicted(self, rank: int | np.ndarray) -> np.ndarray:
         """Predicted nll above dense (nats per token) at a rank; between given ranks by linear interpolation."""
-        nats = self.loss_scale * self.output_error if self.loss is None else self.loss
-        return np.interp(rank, self.ranks, nats)
+        return np.interp(rank, self.ranks, self.loss)
 
     @property
     def energy_kept(self) -> np.ndarray:
@@ -188,8 +197,21 @@ class Point:
     path: str
     keep: float  # the candidate: kept share of the site's parameters
     rank: int
-    delta_nll: float  # nats per token above dense, same windows
-    stderr: float  # over windows
+    deltas: tuple[float, ...]  # nats per token above dense, window by window, on the first so many probe windows
+
+    @property
+    def delta_nll(self) -> float:
+        """Nats per token above dense: the mean over windows."""
+        return sum(self.deltas) / len(self.deltas)
+
+    @property
+    def stderr(self) -> float:
+        """The standard error of the mean; 0 where one window tells no spread."""
+        return float(np.std(self.deltas, ddof=1) / len(self.deltas) ** 0.5) if len(self.deltas) > 1 else 0.0
+
+    @property
+    def windows(self) -> int:
+        return len(self.deltas)
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def test_what_no_file_may_hold(path: Path) -> None:
         "lowrank_core.methods",
         "lowrank_core.allocation",
         "lowrank_core.plots",
+        "lowrank_core.lessons",
     ],
 )
 def test_pages_that_only_read_load_no_torch(module: str) -> None:

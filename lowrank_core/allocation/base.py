@@ -1,13 +1,12 @@
 """What an allocator sees and says: a table of units, candidates and predicted or measured losses in, a Plan out."""
 
-import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import BadValue
-from ..types import Plan, Priced, cost
+from ..types import Plan, Priced
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class Problem:
     table: Mapping[str, Mapping[float, float]] = field(default_factory=dict)  # path → {keep: loss above dense}
     multiple: int = 1  # ranks come in multiples of this
     stable_ranks: Mapping[str, float] = field(default_factory=dict)  # path → ‖W‖²_F / σ₁²
+    largest: Mapping[str, int] = field(default_factory=dict)  # path → no larger rank than this, else dense
 
     @property
     def budget(self) -> int:
@@ -36,7 +36,8 @@ class Allocator:
     line: str
     paper: str
     link: str
-    measures: bool  # whether it wants the measured sensitivity table
+    measures: bool  # whether its rule is made for measured losses: a recipe that says nothing measures all of them
+    losses: bool  # whether it looks at losses, so that measuring can change its plan
     allocate: Callable[[Problem], dict[str, int | None]]  # may spend less than the budget; the finishing step follows
 
     def plan(self, problem: Problem) -> Plan:
@@ -74,71 +75,103 @@ def spend_remainder(ranks: Mapping[str, int | None], problem: Problem) -> dict[s
     most; a unit whose next step would reach its dense size is made dense when that fits. A step is one rank, or
     `problem.multiple` ranks. A rank that is no smaller than the weight is dense from the start.
     """
-    ladders = {u.path: Ladder.of(u, problem) for u in problem.sites}
-    at = {p: ladders[p].index(r) for p, r in ranks.items()}
-    left = problem.budget - sum(ladders[p].costs[i] for p, i in at.items())
+    ladders = Ladders.of(problem)
+    at = ladders.index([ranks[u.path] for u in problem.sites])
+    left = problem.budget - ladders.size(at)
     while left < 0:
-        down = {p: ladders[p].gain(i - 1) for p, i in at.items() if i > 0}
-        if not down:
+        gains = np.where(at > 0, ladders.gain(at - 1), np.inf)
+        if (lowest := int(gains.argmin())) < 0 or np.isinf(gains[lowest]):
             raise_infeasible(problem)
-        path = min(down, key=down.get)
-        at[path] -= 1
-        left += ladders[path].price(at[path])
+        at[lowest] -= 1
+        left += int(ladders.price(at)[lowest])
     while True:
-        up = {p: ladders[p].gain(i) for p, i in at.items() if ladders[p].fits(i, left)}
-        if not up:
-            return {p: ladders[p].ranks[i] for p, i in at.items()}
-        path = max(up, key=up.get)
-        left -= ladders[path].price(at[path])
-        at[path] += 1
+        gains = np.where(ladders.price(at) <= left, ladders.gain(at), -np.inf)
+        best = int(gains.argmax())
+        if np.isneginf(gains[best]):
+            return ladders.ranks(at, problem.sites)
+        left -= int(ladders.price(at)[best])
+        at[best] += 1
+
+
+BIG = 2**60  # parameters: what is beyond the last choice never fits
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """A unit's choices in rising order of size: ranks, then dense."""
+class Ladders:
+    """Every unit's choices in rising order of size, one row each: ranks, then dense; rows are filled up with BIG."""
 
-    ranks: tuple[int | None, ...]
-    costs: tuple[int, ...]  # parameters
-    losses: tuple[float, ...]  # expected nats above dense
-    last: int  # the largest rank that is smaller than the weight
+    steps: tuple[np.ndarray, ...]  # the ranks of each row, without dense
+    limits: tuple[int, ...]  # the rank above which each row is dense
+    last: np.ndarray  # (S,) place of each row's last choice, dense
+    costs: np.ndarray  # (S, K) parameters
+    losses: np.ndarray  # (S, K) expected nats above dense; infinite beyond the last choice
 
     @classmethod
-    def of(cls, unit: Priced, problem: Problem) -> "Ladder":
-        """Every multiple of the problem's step that is smaller than the weight (else rank 1, where that is)."""
-        last = break_even(unit)
-        ranks = list(range(problem.multiple, last + 1, problem.multiple)) or list(range(1, min(1, last) + 1))
-        at = np.array(ranks, dtype=int)
-        costs, losses = unit.cost(at).tolist(), np.asarray(problem.curves[unit.path], float)[at].tolist()
-        return cls((*ranks, None), (*costs, unit.parameters), (*losses, 0.0), last)
+    def of(cls, problem: Problem) -> "Ladders":
+        """For each unit every multiple of the problem's step that is smaller than the weight (else rank 1, where that
+        is), and dense."""
+        rows = [choices_of(u, problem.multiple, problem.largest.get(u.path)) for u in problem.sites]
+        last = np.array([len(ranks) for ranks, _, _ in rows])
+        costs = np.full((len(rows), last.max() + 2), BIG, np.int64)
+        losses = np.full(costs.shape, np.inf)
+        for i, (u, (ranks, prices, _)) in enumerate(zip(problem.sites, rows, strict=True)):
+            n = last[i]
+            costs[i, :n], costs[i, n] = prices, u.parameters
+            losses[i, :n], losses[i, n] = problem.curves[u.path][ranks], 0.0
+        return cls(tuple(r for r, _, _ in rows), tuple(limit for _, _, limit in rows), last, costs, losses)
 
-    def index(self, rank: int | None) -> int:
-        """Where a rank stands: the largest choice at or below it."""
-        if rank is None or rank > self.last:
-            return len(self.ranks) - 1
-        return max(0, bisect.bisect_right(self.ranks[:-1], rank) - 1)
+    def _take(self, table: np.ndarray, at: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(table, at[:, None], 1)[:, 0]
 
-    def price(self, i: int) -> int:
-        """Parameters from choice i to the next."""
-        return self.costs[i + 1] - self.costs[i]
+    def index(self, ranks: Sequence[int | None]) -> np.ndarray:
+        """(S,) where ranks stand: the largest choice at or below each."""
+        found = [
+            n if r is None or r > limit or not n else max(0, int(steps.searchsorted(r, "right")) - 1)
+            for r, steps, limit, n in zip(ranks, self.steps, self.limits, self.last, strict=True)
+        ]
+        return np.array(found)
 
-    def gain(self, i: int) -> float:
-        """Loss saved per parameter from choice i to the next."""
-        return (self.losses[i] - self.losses[i + 1]) / max(1, self.price(i))
+    def size(self, at: np.ndarray) -> int:
+        """Parameters of all units at these choices."""
+        return int(self._take(self.costs, at).sum())
 
-    def fits(self, i: int, left: int) -> bool:
-        """Whether there is a next choice, and room for it."""
-        return i + 1 < len(self.ranks) and self.price(i) <= left
+    def price(self, at: np.ndarray) -> np.ndarray:
+        """(S,) parameters from these choices to the next; at least BIG / 2 where there is none."""
+        return self._take(self.costs, at + 1) - self._take(self.costs, at)
+
+    def gain(self, at: np.ndarray) -> np.ndarray:
+        """(S,) loss saved per parameter from these choices to the next."""
+        now, then = self._take(self.losses, at), self._take(self.losses, at + 1)
+        return (now - np.where(np.isinf(then), now, then)) / np.maximum(1, self.price(at))
+
+    def ranks(self, at: np.ndarray, sites: Sequence[Priced]) -> dict[str, int | None]:
+        """Path → rank of these choices."""
+        rows = zip(sites, self.steps, at.tolist(), strict=True)
+        return {u.path: int(steps[i]) if i < len(steps) else None for u, steps, i in rows}
+
+
+_CHOICES: dict[tuple, tuple[np.ndarray, np.ndarray, int]] = {}  # by form and multiple: a model has few forms
+
+
+def choices_of(unit: Priced, multiple: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """The ranks that a plan may give a unit, rising and no larger than `most`, and their parameters, without dense; and
+    the rank above which it is dense."""
+    key = (unit.form, multiple, most)
+    if key not in _CHOICES:
+        last = min(break_even(unit), unit.max_rank if most is None else most)
+        ranks = np.arange(multiple, last + 1, multiple) if last >= multiple else np.arange(1, min(1, last) + 1)
+        _CHOICES[key] = ranks, unit.cost(ranks), last
+    return _CHOICES[key]
 
 
 def raise_infeasible(problem: Problem) -> None:
     """BudgetNotFeasible, naming the largest ratio that rank 1 everywhere reaches."""
     from ..errors import BudgetNotFeasible
 
-    step = problem.multiple
-    least = sum(min(cost(s, step if step <= break_even(s) else 1), s.parameters) for s in problem.sites)
-    most = 1 - least / sum(s.parameters for s in problem.sites)
+    most = 1 - int(Ladders.of(problem).costs[:, 0].sum()) / sum(s.parameters for s in problem.sites)
     raise BudgetNotFeasible(
-        f"No ranks reach the ratio {problem.ratio}.", f"Rank {step} everywhere removes {most:.4f}: ask for less."
+        f"No ranks reach the ratio {problem.ratio}.",
+        f"Rank {problem.multiple} everywhere removes {most:.4f}: ask for less.",
     )
 
 

@@ -18,5 +18,6 @@ ALLOCATOR = Allocator(
     paper="Yuan et al. 2023, ASVD, released code",
     link="https://github.com/hahnyuan/ASVD4LLM",
     measures=False,
+    losses=False,
     allocate=allocate,
 )

@@ -16,5 +16,6 @@ ALLOCATOR = Allocator(
     paper="baseline",
     link="https://arxiv.org/abs/2403.07378",
     measures=False,
+    losses=False,
     allocate=allocate,
 )

@@ -2,28 +2,24 @@
 
 import numpy as np
 
-from .base import Allocator, Ladder, Problem
+from .base import Allocator, Ladders, Problem
 
 
 def allocate(problem: Problem) -> dict[str, int | None]:
     """For each site the rank that minimises loss(r) + λ · parameters(r), dense among the choices, λ by bisection."""
-    ladders = [Ladder.of(u, problem) for u in problem.sites]
-    options = [(np.array(x.losses), np.array(x.costs, float)) for x in ladders]
+    ladders = Ladders.of(problem)
+    costs = ladders.costs.astype(float)
 
-    def choose(price: float) -> list[int]:
-        return [int(np.argmin(losses + price * costs)) for losses, costs in options]
-
-    def size(choice: list[int]) -> float:
-        return sum(costs[i] for i, (_, costs) in zip(choice, options, strict=True))
+    def choose(price: float) -> np.ndarray:
+        return (ladders.losses + price * costs).argmin(1)
 
     low, high = 0.0, 1e-12  # prices: too cheap to meet the budget, dear enough
-    while size(choose(high)) > problem.budget and high < 1e6:
-        high *= 4
-    for _ in range(60):
+    while ladders.size(choose(high)) > problem.budget and high < 1e6:
+        low, high = high, 4 * high
+    while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if size(choose(middle)) > problem.budget else (low, middle)
-    choice = choose(high)
-    return {u.path: x.ranks[i] for u, x, i in zip(problem.sites, ladders, choice, strict=True)}
+        low, high = (middle, high) if ladders.size(choose(middle)) > problem.budget else (low, middle)
+    return ladders.ranks(choose(high), problem.sites)
 
 
 ALLOCATOR = Allocator(
@@ -33,5 +29,6 @@ ALLOCATOR = Allocator(
     paper="reverse water-filling (Shannon 1959) on predicted losses",
     link="https://en.wikipedia.org/wiki/Rate%E2%80%93distortion_theory",
     measures=False,
+    losses=True,
     allocate=allocate,
 )

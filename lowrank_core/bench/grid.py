@@ -24,6 +24,7 @@ class Grid:
     probe_windows: int
     storages: tuple[str, ...] = ("factored",)
     presets: tuple[str, ...] = ()  # keys of PRESETS
+    measure: str | None = None  # a key of MEASURES for the combinations; None: what each allocator is made for
 
     def recipes(self) -> list[list[Recipe]]:
         """Groups of Recipes that share statistics, spectra and points: one per text, seed, method and storage.
@@ -35,7 +36,7 @@ class Grid:
         for text in self.calibrate:
             for seed in self.seeds:
                 for method, storage in self.pairs:
-                    chosen = {"method": method, "storage": storage}
+                    chosen = {"method": method, "storage": storage, "measure": self.measure}
                     found.append(
                         [
                             self._recipe(text, seed, {**chosen, "allocator": allocator, "ratio": ratio})

@@ -7,8 +7,6 @@ gram, weight and float64 factors take 35 MB; and the finished factors that are k
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import sys
@@ -39,6 +37,7 @@ def peak_of_spectra(
 
     *Limits*: Linux, whose kernel keeps the mark; and what the allocator does not return counts.
     """
+    from ..evaluation.memory import forget_peak, resident
     from ..settings import FACTORS_HELD
     from ..store import Store
     from ..study.compress import open_workbench
@@ -55,10 +54,10 @@ def peak_of_spectra(
             finish(bench.collect_fisher())
         bench.factorization(max(units, key=lambda u: u.parameters))
         shelf = bench._factorizations = Shelf(FACTORS_HELD if held is None else held)
-        _forget_peak()
-        before = _status("VmRSS")
+        forget_peak()
+        before = resident("VmRSS")
         finish(bench.spectra(units))
-        above = _status("VmHWM") - before
+        above = resident("VmHWM") - before
         largest = max(8 * (u.d_in**2 + 2 * u.parameters + u.max_rank * (u.d_in + u.d_out)) for u in units)
         return Peak(bench.loaded.name, method, len(units), before, above, shelf.held, largest)
 
@@ -77,19 +76,6 @@ def random_llama(folder: Path, width: int = 512, inner: int = 1408, blocks: int 
     tokenizer.save_pretrained(folder)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
-
-
-def _forget_peak() -> None:
-    """Give back what is free, and set the kernel's mark of the highest memory to what is left."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _status(field: str) -> int:
-    """Bytes of a field of this process's status."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field + ":"))
-    return int(line.split()[1]) * 1024
 
 
 def main() -> None:

@@ -1,19 +1,18 @@
 """Perplexity of every method, allocator, ratio and seed: nothing is computed or measured twice."""
 
 import time
-from collections.abc import Iterable
 
-from ..allocation import ALLOCATORS
 from ..calibration.texts import Text, read_text
 from ..jobs import Job, Progress, job
 from ..models.loading import LoadedModel, load_model
 from ..store import Store
 from ..study.build import Workbench
-from ..study.compress import compress, evaluate, open_workbench
-from ..study.planning import Points, make_plan, measuring_order
+from ..study.compress import compress, evaluate, learn, open_workbench
+from ..study.knowledge import Knowledge
+from ..study.planning import make_plan
 from ..study.recipe import Recipe
 from ..study.units import units_of
-from ..types import Measurement, Plan, Spectrum, Unit
+from ..types import Measurement, Plan, Unit
 from .grid import Grid, Quality, Row, label_of
 
 
@@ -64,12 +63,11 @@ def _group(
     """The rows of recipes that differ in allocator and ratio only."""
     yield from bench.calibrate()
     units = units_of(bench.loaded.anatomy.sites, recipes[0])
-    spectra = yield from bench.spectra(units)
-    points = yield from _points(bench, recipes, units, spectra)
+    bare = Knowledge.of(units, (yield from bench.spectra(units)))
     rows = []
     for recipe in recipes:
         began = time.perf_counter()
-        plan = make_plan(units, recipe, spectra, points)
+        plan = make_plan(recipe, (yield from learn(bench, recipe, bare)))
         model = None
         for text in texts:
             if model is None and not _is_known(bench, recipe, plan, text, windows):
@@ -79,18 +77,6 @@ def _group(
             yield Progress("quality", len(rows), len(recipes) * len(texts), f"ratio {recipe.ratio:g}", rows[-1])
             began = time.perf_counter()
     return rows
-
-
-def _points(
-    bench: Workbench, recipes: Iterable[Recipe], units: tuple[Unit, ...], spectra: dict[str, Spectrum]
-) -> Job[Points]:
-    """Unit path → keep → Point, complete, where an allocator among the recipes measures; else nothing."""
-    table: dict[str, dict] = {}
-    measuring = next((r for r in recipes if ALLOCATORS[r.allocator].measures), None)
-    if measuring is not None:
-        for point in (yield from bench.measure(measuring_order(units, measuring, spectra))):
-            table.setdefault(point.path, {})[point.keep] = point
-    return table
 
 
 def _is_known(bench: Workbench, recipe: Recipe, plan: Plan, text: Text, windows: int) -> bool:

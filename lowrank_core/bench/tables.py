@@ -31,6 +31,14 @@ VALUES = {
 }
 
 
+MEASURED = {  # how the sensitivity tables came about
+    None: "the whole table for strs and none for others, each point",
+    "none": "nothing measured, none",
+    "settled": "strs and waterfill measured until settled, each point at most",
+    "table": "the whole table for strs and waterfill, each point",
+}
+
+
 def summaries(found: Quality, value: str = "nll") -> list[Summary]:
     """One Summary per calibration text and test text, of one of VALUES."""
     return [_summary(found, calibrate, text, value) for text in found.grid.texts for calibrate in found.grid.calibrate]
@@ -92,7 +100,7 @@ def _caption(found: Quality, calibrate: str, text: str, value: str) -> str:
         f"{VALUES[value][0]} on {text} ({dense.setting.windows} × {dense.setting.window} tokens){spread}; "
         f"the dense model has perplexity {dense.perplexity:.3f}. "
         f"Model {grid.model} in {found.dtype} on {found.device}, calibrated on {calibrate} "
-        f"(at most {grid.windows} × {dense.setting.window} tokens, {grid.probe_windows} windows per point), "
+        f"(at most {grid.windows} × {dense.setting.window} tokens, {MEASURED[grid.measure]} on {grid.probe_windows}), "
         f"seed {seeds}. Ratio: the share of the layers' parameters removed."
     )
 

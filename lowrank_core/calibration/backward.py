@@ -70,7 +70,10 @@ def go_backward(
                     yield Progress("gradients", done, total, f"forward, block {index}")
         gradients: list[Tensor | None] = [None] * len(batches)
         for index in range(last, first - 1, -1):
-            sums = {s.path: start(s) for s in of_block.get(index, ())}
+            sums = {}
+            for site in of_block.get(index, ()):
+                sums[site.path] = start(site)
+                yield Progress("gradients", done, total, site.label)
             for i, ids in enumerate(batches):
                 with _watching(model, sums, windows.shape[1]), torch.enable_grad():
                     entering = trail.take(index, i).to(loaded.device).requires_grad_()

@@ -46,7 +46,7 @@ def collect(loaded: LoadedModel, windows: Tensor, on_group: OnGroup, done: froze
         for key in groups:
             if key not in shown:
                 raise ModelUnsupported(f"Nothing passes through {key}.", "Its layers are not used when the model runs.")
-            on_group(key, moments[key], shown[key])
+            on_group(key, moments.pop(key), shown[key])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What loss gradients say of a site: their second moment, the Fisher information of its weights, the price of a cut.
+"""What loss gradients say of a site: their second moment, and the Fisher information of its weights.
 
 Labels are sampled from the model itself (the true Fisher information), seeded.
 """
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import NonFinite
 from ..jobs import Job
-from ..linalg import corner_sums
 from ..models.loading import LoadedModel
 from ..types import Site
 from .backward import go_backward
@@ -40,7 +39,7 @@ class OutputMoments:
         if not torch.isfinite(flat).all():
             raise NonFinite(f"The gradients at {where} hold NaN or infinity.", "Load the model in float32 or bfloat16.")
         self.tokens += len(flat)
-        self.gram += flat.T @ flat
+        self.gram.addmm_(flat.T, flat)
         for inputs, gradients in zip(x, g, strict=True):
             square = (gradients.float().T @ inputs.float()).square_()  # of this window's weight gradient
             self.rows += square.sum(1).double()
@@ -64,31 +63,6 @@ class OutputMoments:
             "row_fisher": self.rows / self.windows,
             "column_fisher": self.columns / self.windows,
         }
-
-
-class Prices:
-    """Running sums over tokens for one site's factors: what cutting at each rank costs, token by token."""
-
-    def __init__(self, left: Tensor, right: Tensor):
-        kind = torch.promote_types(left.dtype, torch.float32)  # half precision sums too coarsely
-        self.left, self.right = left.to(kind), right.to(kind)  # (m, R), (R, n)
-        self.tokens = 0
-        self.products = torch.zeros(left.shape[1], left.shape[1], dtype=torch.float64, device=left.device)
-
-    def add(self, x: Tensor, g: Tensor, where: str) -> None:
-        """Add inputs x (B, T, n) and gradients g (B, T, m) at a site."""
-        kind = self.left.dtype
-        parts = (g.flatten(0, -2).to(kind) @ self.left) * (x.flatten(0, -2).to(kind) @ self.right.T)
-        self.tokens += len(parts)
-        self.products += (parts.T @ parts).double()
-
-    def loss(self) -> Tensor:
-        """(R + 1,) ½ E[(gᵀ Δ x)²] at ranks 0 … R, Δ = left[:, r:] right[r:]: the loss to second order, in nats.
-
-        Unlike ½ tr(ΔᵀGΔC) it knows that loud tokens may have faint gradients.
-        """
-        tail = corner_sums(self.products) / (2 * max(self.tokens, 1))
-        return tail.flip(0).cummax(0).values.flip(0)  # a greater cut never counts as the cheaper one
 
 
 def collect_fisher(

@@ -1,4 +1,4 @@
-"""`bench quality`: methods, allocators and ratios side by side, in one run."""
+"""`bench`: `quality`, methods, allocators and ratios side by side, in one run; and `decode`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,8 @@ from ..calibration.texts import TEXTS, read_text
 from ..errors import BadValue
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
-from ..study.recipe import PRESETS, Recipe, choose
+from ..study.recipe import MEASURES, PRESETS, Recipe, choose
+from .bench_decode import decode
 from .evaluate import record
 from .opening import dense_folder, quiet, say_text
 from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
@@ -100,6 +101,14 @@ Plot = Annotated[
     typer.Option(metavar="FILE.html", help="Write the rows as a plot: one page, offline.", show_default=False),
 ]
 TestWindows = Annotated[int, typer.Option(min=1, metavar="N", help="Windows read from each test text.")]
+Measure = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT",
+        help=f"What is measured before each plan: {', '.join(MEASURES)}; by default what each allocator is made for.",
+        show_default=False,
+    ),
+]
 Markdown = Annotated[
     Path,
     typer.Option(
@@ -113,6 +122,9 @@ Markdown = Annotated[
 @app.callback()
 def bench() -> None:
     """Figures, side by side, in one run."""
+
+
+app.command(cls=Variadic)(decode)
 
 
 @app.command(cls=Variadic)
@@ -133,6 +145,7 @@ def quality(
     probe_windows: ProbeWindows = PROBE_WINDOWS,
     storages: Storages = None,
     recipe: Presets = None,
+    measure: Measure = None,
     show: Show = "nll",
     markdown: Markdown = None,
     plot: Plot = None,
@@ -153,14 +166,15 @@ def quality(
         probe_windows,
         tuple(dict.fromkeys(storages or ["factored"])),
         () if recipe == ["none"] else tuple(dict.fromkeys(recipe or PRESETS)),
+        measure,
     )
     _check(grid, markdown, device)
     if not calibrate:
         say_text()
     quiet()
-    from ..bench.quality import quality as measure
+    from ..bench.quality import quality as measured
 
-    found = relay(measure.steps(grid, device=device, dtype=dtype))
+    found = relay(measured.steps(grid, device=device, dtype=dtype))
     if markdown is not None:
         write(markdown, found, show)
     if plot is not None:

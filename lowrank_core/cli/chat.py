@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from ..settings import SEED
 from .opening import open_model
 from .options import Device, Dtype, Json, ModelOrDir
 from .output import emit
-from .relay import note
+from .relay import note, relay
 
 if TYPE_CHECKING:
     from ..generation.stream import Reply, Sampling
@@ -45,7 +46,7 @@ def chat(
         raise BadValue("A conversation has no JSON.", "Give --prompt TEXT as well.")
     if prompt is not None and not prompt.strip():
         raise BadValue("The prompt is empty.", "Give a few words.")
-    models = [open_model(name, device, dtype) for name in (model, against) if name is not None]
+    models = [_open(name, device, dtype) for name in (model, against) if name is not None]
     from ..generation.stream import Sampling
 
     sampling = Sampling(max_tokens, temperature, seed)
@@ -56,6 +57,15 @@ def chat(
     replies = [_ask(m, [{"role": "user", "content": prompt}], sampling, shown(m, models)) for m in models]
     found = [{"model": m.name, **record(reply)} for m, reply in zip(models, replies, strict=True)]
     emit({"prompt": prompt, "replies": found}, json, lambda _: None)
+
+
+def _open(name: str, device: str | None, dtype: str | None) -> "LoadedModel":
+    """The model, in the forms that are fastest here: what is measured for that is kept."""
+    loaded = open_model(name, device, dtype)
+    from ..generation.ready import ready
+    from ..study.read import open_store
+
+    return replace(loaded, model=relay(ready.steps(loaded.model, open_store(), keep=False)))
 
 
 def record(reply: "Reply") -> dict[str, Any]:

@@ -103,7 +103,7 @@ def compress(
 def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
     """The Recipe of the flags that are set, over the recipe file, over the defaults; BadValue without a ratio."""
     values = {**(read_recipe(recipe) if recipe else {}), **{k: v for k, v in flags.items() if v is not None}}
-    if "ratio" not in values:
+    if "ratio" not in values and "target" not in values:
         raise BadValue("No ratio is given.", "Give --ratio 0.3 to remove 30 % of the layers' parameters.")
     return recipe_of(values)
 
@@ -118,7 +118,7 @@ def _compress(
     clock = Clock()
     bench = open_bench(recipe, device, dtype)
     clock.lap("load")
-    compressed = yield from run.steps(recipe, bench.store, loaded=bench.loaded)
+    compressed = yield from run.steps(recipe, bench.store, loaded=bench.loaded, consume=True)
     compressed.seconds["load"] += clock.seconds["load"]
     if out is None:
         return compressed, None

@@ -19,12 +19,13 @@ from ..methods import METHODS
 from ..models.loading import load_model
 from ..settings import BUNDLED_STUDY
 from ..store import Store
-from ..study.compress import evaluate, open_workbench
-from ..study.planning import make_plan, measuring_order
+from ..study.compress import evaluate, learn, open_workbench
+from ..study.knowledge import Knowledge
+from ..study.planning import make_plan
 from ..study.recipe import Recipe
 from ..study.units import units_of
 
-MEASURED = ("svd", "asvd-0", "asvd-i", "nsvd-i")  # the others' points come when somebody asks for them
+MEASURED = ("asvd-i",)  # the others' points come when somebody asks for them
 SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation")
 
 
@@ -37,14 +38,11 @@ def build(methods: list[str], store: Store, relay) -> None:
         bench = open_workbench(recipe, store, loaded=loaded)
         units = units_of(bench.body.sites, recipe)
         relay(bench.calibrate())
-        spectra = relay(bench.spectra(units))
-        points: dict = {}
-        for point in relay(bench.measure(measuring_order(units, recipe, spectra) if method in methods else ())):
-            points.setdefault(point.path, {})[point.keep] = point
+        known = Knowledge.of(units, relay(bench.spectra(units)))
         relay(evaluate.steps(bench, text))
-        for allocator in ALLOCATORS if points else ():
+        for allocator in ALLOCATORS if method in methods else ():
             asked = recipe.model_copy(update={"allocator": allocator})
-            plan = make_plan(units, asked, spectra, points)
+            plan = make_plan(asked, relay(learn(bench, asked, known)))
             relay(evaluate.steps(bench, text, None, asked, plan))
 
 

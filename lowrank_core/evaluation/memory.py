@@ -1,4 +1,4 @@
-"""What a model reads per step, what it holds, and what it needs beyond that while it runs."""
+"""What a call needs in memory beyond what was there."""
 
 import ctypes
 import gc
@@ -6,30 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
-
-from ..modules import JointLinear
-
-
-def bytes_read(model: nn.Module, batch: int = 1) -> int:
-    """Bytes of weights that a decoding step reads: every weight as often as a layer uses it, `batch` rows of tables.
-
-    *Limits*: of a mixture of experts all of them count.
-    """
-    total = 0
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            total += batch * module.weight.shape[1] * module.weight.element_size()
-            continue
-        total += sum(p.nbytes for p in module.parameters(recurse=False))
-        if isinstance(module, JointLinear):
-            total += module.source.weight.nbytes
-    return total
-
-
-def bytes_held(model: nn.Module) -> int:
-    """Bytes of a model's weights and buffers, shared ones once."""
-    return sum({t.data_ptr(): t.nbytes for t in (*model.parameters(), *model.buffers())}.values())
 
 
 def peak_beyond(call: Callable[[], None], device: torch.device) -> int:
@@ -44,18 +20,23 @@ def peak_beyond(call: Callable[[], None], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's mark falls to what is in use now
-        before = _status("VmRSS")
+        forget_peak()
+        before = resident("VmRSS")
     except (OSError, AttributeError):
         call()
         return 0
     call()
-    return max(0, _status("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
-def _status(field: str) -> int:
+def forget_peak() -> None:
+    """Give back what is free, and set the kernel's mark of the highest memory to what is left. Linux only."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident(field: str) -> int:
     """Bytes of a field of this process's status."""
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field + ":"))
     return int(line.split()[1]) * 1024

@@ -12,9 +12,9 @@ BATCH = 8  # windows at a time
 
 def window_nll(logits: Tensor, ids: Tensor) -> Tensor:
     """(B,) mean nll in nats of the T − 1 predicted tokens of each window; logits (B, T, V), ids (B, T)."""
-    flat = logits[:, :-1].float().flatten(0, 1)
-    nll = nn.functional.cross_entropy(flat, ids[:, 1:].flatten(), reduction="none")
-    return nll.view(len(ids), -1).double().mean(1)
+    targets = nn.functional.pad(ids[:, 1:], (0, 1), value=-100)  # the last position has none: its loss is 0
+    nll = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    return nll.view(len(ids), -1).double().sum(1) / (ids.shape[1] - 1)
 
 
 def window_divergence(dense: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..generation.cache import cache_bytes
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
-from .memory import bytes_held, bytes_read, peak_beyond
+from ..models.footprint import bytes_held, bytes_read
+from .memory import peak_beyond
 
 REPEATS = 7
 TOKENS = 8  # decoded in every round
@@ -44,7 +44,7 @@ class Speed:
     prefill: Spread | None  # prompt tokens per second, of one sequence; None where it was not timed
     prefill_times: Spread | None
     bytes_per_token: int  # weights and keys and values read in one step
-    limit: float  # times the first model that these bytes allow at most
+    limit: float  # times the first model that the bytes of the weights as they are stored allow at most
     bandwidth: float  # bytes per second, read and written, of a plain copy in the same run
     bandwidth_share: float  # bytes_per_token · steps per second / bandwidth
     held_bytes: int  # of the weights that this model needs
@@ -69,11 +69,14 @@ def speed(
     repeats: int = REPEATS,
     tokens: int = TOKENS,
     prefill_most: int | None = None,
+    stored: Mapping[str, int] | None = None,
 ) -> Job[list[Speed]]:
     """A Speed of every model at every batch and context; the models take turns in every round, the first one dense.
 
     A round decodes `tokens` tokens from the same context. Prompts are timed for one sequence, up to `prefill_most`
-    tokens (512 on a CPU, 2048 on a GPU). Contexts longer than a model reads are left out.
+    tokens (512 on a CPU, 2048 on a GPU). Contexts longer than a model reads are left out. `stored`: bytes of weights
+    that a step of each model would read in the form it is stored in, where it runs in another (a matrix multiplied out
+    reads more, and is no nearer to the limit for it).
 
     *Limits*: in float16 and bfloat16 on a CPU the bytes count once, though a library may convert them on the way.
     """
@@ -87,7 +90,7 @@ def speed(
         if batch == 1 and context <= most:
             prefill = time_prefill(models, context, repeats)
             yield Progress("speed", i, len(settings), f"prefill {context}")
-        found += _decode(models, batch, context, repeats, tokens, prefill)
+        found += _decode(models, batch, context, repeats, tokens, prefill, stored or {})
         yield Progress("speed", i + 1, len(settings), f"batch {batch}, context {context}", found[-len(models) :])
     return found
 
@@ -111,6 +114,7 @@ def _decode(
     repeats: int,
     tokens: int,
     prefill: dict[str, list[float]] | None,
+    stored: Mapping[str, int],
 ) -> list[Speed]:
     decoders = {name: Decoder(model, context + tokens) for name, model in models.items()}
     device = next(iter(decoders.values())).device
@@ -132,7 +136,10 @@ def _decode(
     times = in_turns({**calls, "": lambda: _copy(buffer, other)}, repeats)
     bandwidth = 2 * COPIED / statistics.median(times[""])
     first = next(iter(models))
-    read = {name: bytes_read(m, batch) + _kept(decoders[name], context, tokens) for name, m in models.items()}
+    weights = {name: bytes_read(m, batch) for name, m in models.items()}
+    kept = {name: _kept(d, context, tokens) for name, d in decoders.items()}
+    read = {name: weights[name] + kept[name] for name in models}
+    least = {name: stored.get(name, weights[name]) + kept[name] for name in models}
     rows = []
     for name, model in models.items():
         weight = next(model.parameters())
@@ -147,7 +154,7 @@ def _decode(
                 prefill and Spread.of([context / t for t in prefill[name]]),
                 prefill and _times(prefill, first, name),
                 read[name],
-                read[first] / read[name],
+                least[first] / least[name],
                 bandwidth,
                 read[name] * tokens / statistics.median(times[name]) / bandwidth,
                 held,
@@ -185,7 +192,7 @@ def _times(seconds: Mapping[str, Sequence[float]], first: str, name: str) -> Spr
 def _kept(decoder: Decoder, context: int, tokens: int) -> int:
     """Bytes of keys and values that a step reads, in the middle of a round."""
     decoder.rewind(context)
-    return round(cache_bytes(decoder.cache) * (1 + tokens / 2 / context))
+    return round(decoder.kv_bytes * (1 + tokens / 2 / context))
 
 
 def _copy(source: Tensor, target: Tensor) -> None:

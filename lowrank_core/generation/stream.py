@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedTokenizerBase
 
 from ..errors import BadValue
-from .cache import cache_bytes
 from .decoder import Decoder
 
 SPARE = 16  # tokens of the context that are kept free for a reply before old turns are dropped
@@ -113,7 +112,7 @@ def stream(
             finished,
             prefill,
             decode,
-            cache_bytes(decoder.cache),
+            decoder.kv_bytes,
         )
         if finished:
             return

@@ -112,7 +112,6 @@ class Method:
     factorize: Callable[[Tensor, Statistics, Mapping[str, float]], Factorization]  # weight (m, n) float64
     parameters: tuple[Parameter, ...] = ()
     gradients: Callable[[Mapping[str, float]], bool] = lambda settings: False  # whether it reads the gradient moments
-    prices: bool = False  # whether it predicts the loss itself, so that a backward pass over its factors is worth while
     joint: bool = False  # whether the sites that read one input share their right factor, stacked as one weight
 
     def settle(self, given: Mapping[str, Any] | None = None) -> dict[str, float]:

@@ -5,7 +5,7 @@ from .moments import CENTRE, RIDGE, input_moment
 
 
 def factorize(weight, statistics, settings) -> Factorization:
-    """SVD of L W S with L = G^½ and S = C^½, both undone: the optimum of ½ tr(Δᵀ G Δ C), the loss to second order
+    """SVD of L W S with Lᵀ L = G and S Sᵀ = C, both undone: the optimum of ½ tr(Δᵀ G Δ C), the loss to second order
     with the curvature as a Kronecker product (OBD-LLM, arXiv 2604.00821; the predicted loss is ½ Σ_{i>r} σ_i²).
 
     *Limits*: G's root is inverted, so it needs the ridge; without one its smallest eigenvalues are kept above 10⁻¹²
@@ -13,11 +13,11 @@ def factorize(weight, statistics, settings) -> Factorization:
     """
     import torch
 
-    from ..linalg import balanced, cross_error_tail, reduced, square_root, tail_sums
+    from ..linalg import balanced, cross_error_tail, reduced, root_of, tail_sums
 
     moment, mean = input_moment(statistics, settings)
-    outer, outer_inverse = square_root(statistics.output_gram, settings["ridge"])
-    inner, _ = square_root(moment, settings["ridge"])
+    outer, outer_inverse = (root.T for root in root_of(statistics.output_gram, settings["ridge"]))
+    inner, _ = root_of(moment, settings["ridge"])
     q, core = reduced(outer @ weight)
     u, sigma, _ = torch.linalg.svd(core @ inner, full_matrices=False)
     left, right = balanced(outer_inverse @ (u if q is None else q @ u), u.T @ core)  # Σ V S⁻¹ = Uᵀ L W
@@ -35,5 +35,4 @@ METHOD = Method(
     factorize=factorize,
     parameters=(RIDGE.starting_at(1e-3), CENTRE),
     gradients=lambda settings: True,
-    prices=True,
 )

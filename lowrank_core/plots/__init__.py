@@ -12,6 +12,9 @@ from .caption import (
     tradeoff_caption,
 )
 from .channels import channel_profile, rms_after, token_heatmap
+from .lessons import errors as lesson_errors
+from .lessons import plane as lesson_plane
+from .lessons import search as lesson_search
 from .outliers import outlier_map
 from .plan import plan_map
 from .sensitivity import sensitivity_curves
@@ -22,6 +25,9 @@ __all__ = [
     "channel_caption",
     "channel_profile",
     "cut_error",
+    "lesson_errors",
+    "lesson_plane",
+    "lesson_search",
     "energy_caption",
     "map_caption",
     "outlier_map",

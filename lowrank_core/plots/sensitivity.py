@@ -17,13 +17,19 @@ def sensitivity_curves(
     sites: Sequence[Site],
     selected: str | None,
     keep: float,
+    believed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
 ) -> go.Figure:
-    """Δnll against keep, one line per site coloured by role: predicted dashed and hollow, measured solid and filled."""
+    """Δnll against keep, one line per site coloured by role: predicted dashed and hollow, measured solid and filled.
+
+    believed: of the selected site (K,) keeps, expected losses and their standard deviations, drawn as a band.
+    """
     made, looks = figure(height=380), look(dict.fromkeys(s.role for s in sites))
     for role, (color, _, symbol) in looks.items():
         own = [s for s in sites if s.role == role]
         _add(made, own, {s.path: predicted[s.path] for s in own if s.path in predicted}, role, color, symbol, 1.0, 0.45)
         _add_measured(made, own, points, role, color, symbol, 1.5, 0.85)
+    if believed is not None:
+        _add_band(made, *believed)
     for s in (s for s in sites if s.path == selected):
         color, _, symbol = looks[s.role]
         _add(made, [s], {s.path: predicted[s.path]} if s.path in predicted else {}, s.label, color, symbol, 3.0, 1.0)
@@ -32,6 +38,21 @@ def sensitivity_curves(
     made.update_yaxes(title="loss above dense, nats per token", type="log", exponentformat="power")
     mark(made, keep, f"keep {keep:.0%}")
     return made
+
+
+def _add_band(made, keeps, mean, sd) -> None:
+    """What is believed once prediction and measurements are weighed: one standard deviation to either side."""
+    low, high = np.maximum(mean - sd, FLOOR), np.maximum(mean + sd, FLOOR)
+    made.add_scatter(
+        x=[*map(float, keeps), *map(float, keeps[::-1])],
+        y=[round(float(v), 8) for v in (*high, *low[::-1])],
+        mode="lines",
+        fill="toself",
+        fillcolor="rgba(128,128,128,0.25)",
+        line={"width": 0},
+        name="believed ± 1 sd",
+        hoverinfo="skip",
+    )
 
 
 def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:

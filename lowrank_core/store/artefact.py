@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from ..errors import ArtefactCorrupt
 from .versions import VERSIONS
@@ -44,15 +44,17 @@ class Artefact:
             digest.update(array.data if array.size else b"")
         return digest.hexdigest()
 
-    def encode(self, key: Key) -> bytes:
+    def write(self, key: Key, path: Path) -> None:
+        """Write the file of that name."""
         header = {
             "decided": json.dumps(key.decided, sort_keys=True),
             "facts": json.dumps(self.facts, sort_keys=True),
             "sha256": self.checksum(),
         }
         if not self.arrays:
-            return json.dumps(header, indent=0).encode()
-        return save({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, header)
+            path.write_bytes(json.dumps(header, indent=0).encode())
+        else:
+            save_file({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, path, header)
 
     @classmethod
     def decode(cls, path: Path) -> "Artefact":

@@ -44,7 +44,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            fresh.write_bytes(artefact.encode(key))
+            artefact.write(key, fresh)
             os.replace(fresh, path)
             path.with_suffix(".json" if artefact.arrays else ".safetensors").unlink(missing_ok=True)  # its former self
         finally:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..jobs import Job, Progress
-from ..linalg import check_finite, square_root
+from ..linalg import check_finite, root_of
 from ..models.blocks import BlockRunner
 from ..models.surgery import modules_of, put, share_copy
 from ..settings import WALK_BATCH
 from ..types import Plan, Unit
+from . import spill
 from .build import Workbench
 from .recipe import Recipe, Walk
 from .units import units_of
@@ -44,10 +45,10 @@ class Moments:
         """Add what both models gave on the same tokens."""
         z = compressed.inputs.flatten(0, -2).double()
         self.tokens += len(z)
-        self.cross += dense.inputs.flatten(0, -2).double().T @ z
-        self.own += z.T @ z
+        self.cross.addmm_(dense.inputs.flatten(0, -2).double().T, z)
+        self.own.addmm_(z.T, z)
         if self.error is not None:
-            self.error += (dense.residual - compressed.residual).flatten(0, -2).double().T @ z
+            self.error.addmm_((dense.residual - compressed.residual).flatten(0, -2).double().T, z)
 
 
 def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[None]:
@@ -79,7 +80,13 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
     groups = [_groups(units, index, plan) for index in range(last)]
     done, total = 0, len(batches) * sum(len(of) + 1 for of in groups)
     for index, of_block in enumerate(groups):
-        for group in of_block:
+        key = bench.source.walk({**recipe.decisive(), "ranks": dict(plan.ranks)}, index)
+        made = spill.read_pairs(bench.store, key, device) if bench.large else {}  # by a walk that was stopped
+        for unit in (u for u in units if u.path in made):
+            for path, module in modules_of(bench.loaded.model, unit, *made[unit.path]).items():
+                put(model, path, module)
+        done += len(batches) * len(of_block) if made else 0
+        for group in of_block if not made else ():
             carried = how.carry > 0 and len(group) == 1 and group[0].role in anatomy.carries
             moments = Moments.zeros(group[0], carried, device)
             for i, ids in enumerate(batches):
@@ -88,14 +95,22 @@ def walk(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job[
                 done += 1
                 yield Progress("walk", done, total, group[0].label)
             for unit in group:
-                left, right = factors(bench, unit, plan.ranks[unit.path], moments, how)
-                for path, module in modules_of(bench.loaded.model, unit, left, right).items():
+                made[unit.path] = factors(bench, unit, plan.ranks[unit.path], moments, how)
+                if bench.large:  # as they are remembered, so that a walk that was stopped ends as one that was not
+                    made[unit.path] = tuple(part.float() for part in made[unit.path])
+                for path, module in modules_of(bench.loaded.model, unit, *made[unit.path]).items():
                     put(model, path, module)
+            del moments
+        if bench.large and made:
+            spill.keep_pairs(bench.store, key, made)
         for i, ids in enumerate(batches):
             for lane in (dense, compressed):
                 lane.hidden[i] = lane.runner.step(index, lane.hidden[i], ids)
             done += 1
             yield Progress("walk", done, total, f"block {index}")
+        if model is bench.loaded.model:  # it is consumed: nobody reads this block's dense weights any more
+            for path in (s.path for u in units if u.block == index for s in u.sites):
+                put(dense.model, path, model.get_submodule(path))
     if norm:
         own = bench.loaded.model.get_submodule(norm)
         put(model, norm, fitted(own, dense.hidden, compressed.hidden, anatomy.norm_plus))
@@ -106,6 +121,8 @@ def walk_once(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) ->
     name = json.dumps([recipe.decisive(), dict(plan.ranks)], sort_keys=True)
     if bench.walked is None or bench.walked[0] != name:
         yield from walk(bench, recipe, plan, model)
+        if model is bench.loaded.model:
+            return
         places = (*bench.sites, bench.loaded.anatomy.norm)
         found = {path: model.get_submodule(path) for path in places if path}
         bench.walked = (name, {p: m for p, m in found.items() if m is not bench.loaded.model.get_submodule(p)})
@@ -144,7 +161,7 @@ def factors(bench: Workbench, unit: Unit, rank: int, moments: Moments, how: Walk
     target = weight @ (how.beta * moments.cross / n + (1 - how.beta) * own + same)
     if moments.error is not None:
         target = target + how.carry * moments.error / n
-    inner, inner_inverse = square_root(own, how.ridge)
+    inner, inner_inverse = root_of(own, how.ridge)
     outer, outer_inverse = bench.output_root(unit, how.ridge)
     try:
         best = torch.linalg.solve(own + same, target, left=False)

@@ -58,14 +58,12 @@ def pack_spectrum(spectrum: Spectrum) -> Artefact:
         "sigma": spectrum.sigma.astype(np.float32),
         "ranks": spectrum.ranks.astype(np.int32),
         "output_error": spectrum.output_error.astype(np.float32),
+        "loss": spectrum.loss.astype(np.float32),
     }
-    if spectrum.loss is not None:
-        arrays["loss"] = spectrum.loss.astype(np.float32)
     facts = {
         "path": spectrum.path,
         "method": spectrum.method,
         "energy": spectrum.energy,
-        "loss_scale": spectrum.loss_scale,
         "stable_rank": spectrum.stable_rank,
     }
     return Artefact(arrays, facts)
@@ -76,11 +74,21 @@ def unpack_spectrum(artefact: Artefact) -> Spectrum:
 
 
 def pack_points(points: dict[float, Point]) -> Artefact:
-    return Artefact(facts={"points": [asdict(points[k]) for k in sorted(points)]})
+    kept = [points[k] for k in sorted(points)]
+    deltas = np.full((len(kept), max(p.windows for p in kept)), np.nan, np.float32)
+    for row, p in zip(deltas, kept, strict=True):
+        row[: p.windows] = p.deltas
+    facts = {"path": kept[0].path, "keeps": [p.keep for p in kept], "ranks": [p.rank for p in kept]}
+    return Artefact({"deltas": deltas}, facts)
 
 
 def unpack_points(artefact: Artefact | None) -> dict[float, Point]:
-    return {} if artefact is None else {p["keep"]: Point(**p) for p in artefact.facts["points"]}
+    if artefact is None:
+        return {}
+    facts = artefact.facts
+    rows = (tuple(row[~np.isnan(row)].tolist()) for row in artefact.arrays["deltas"])
+    made = zip(facts["keeps"], facts["ranks"], rows, strict=True)
+    return {keep: Point(facts["path"], keep, rank, row) for keep, rank, row in made}
 
 
 def pack_measurement(measurement: Measurement) -> Artefact:

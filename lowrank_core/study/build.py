@@ -3,33 +3,34 @@
 Every function is a job; stopped at any yield it keeps what it stored, and the next run goes on from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..calibration.accumulate import Moments, TokenMap, summary
-from ..calibration.backward import go_backward
 from ..calibration.collect import collect
-from ..calibration.fisher import OutputMoments, Prices, collect_fisher
-from ..calibration.gradients import collect_gradients
+from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.windows import cut_windows
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
-from ..jobs import Job, Progress, finish
-from ..linalg import check_finite, square_root, stable_rank
+from ..jobs import Job, finish
+from ..linalg import check_finite, root_of, stable_rank
 from ..methods import METHODS, Factorization, Factors, Statistics
 from ..models.loading import LoadedModel
 from ..models.sites import weight_of
-from ..settings import CANDIDATES, FACTORS_HELD, GRADIENT_WINDOWS
-from ..store import Artefact
-from ..types import Point, Site, Spectrum, Unit, rank_at
-from . import artefacts
+from ..settings import FACTORS_HELD
+from ..store import Artefact, Key
+from ..types import Point, Site, Spectrum, Unit
+from . import artefacts, spill
 from .artefacts import Body
-from .factoring import error_at, factorize_unit, unit_modules
+from .factoring import factorize_unit
+from .measuring import measured
 from .own_text import written
+from .pricing import candidate_rests, error_of, priced_spectra
 from .read import Study
 from .shelf import Shelf
 
@@ -46,7 +47,9 @@ class Workbench:
         self.source = study.source
         self.sites = {s.path: s for s in loaded.anatomy.sites}
         self._windows: Tensor | None = None
-        self._factorizations = Shelf(FACTORS_HELD)
+        units = tuple(Unit((s,)) for s in loaded.anatomy.sites)
+        self.large = spill.full_size(units, loaded.model.dtype.itemsize) > FACTORS_HELD  # then factors go to disk
+        self._factorizations = Shelf(0 if self.large else FACTORS_HELD)
         self._probe: Probe | None = None
         self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
         self.body = self._remember_body()
@@ -84,29 +87,25 @@ class Workbench:
     # --- statistics -------------------------------------------------------------------------------------------
 
     def calibrate(self) -> Job[None]:
-        """Statistics of every input group and gradients of every site, as far as they are not stored."""
+        """Statistics of every input group, as far as they are not stored."""
         groups = self.loaded.anatomy.groups
         done = frozenset(
             k for k in groups if self.store.read(self.source.channels(k)) and self.store.read(self.source.gram(k))
         )
 
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
-            stats = moments.statistics()
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
+            stats = moments.statistics()
+            del moments
             arrays = {"gram": stats.gram, "abs_mean": stats.abs_mean, "abs_max": stats.abs_max, "mean": stats.mean}
             self.store.write(
                 self.source.gram(group),
                 Artefact({k: v.cpu().numpy() for k, v in arrays.items()}, {"tokens": stats.tokens}),
             )
 
-        gradient = self.store.read(self.source.gradient())
-        if gradient is None or len(done) < len(groups):
-            yield from self.read_windows()
         if len(done) < len(groups):
-            yield from collect(self.loaded, self.windows, keep, done)
-        if gradient is None:
-            squares = yield from collect_gradients(self.loaded, self.windows[:GRADIENT_WINDOWS], self.source.seed)
-            self.store.write(self.source.gradient(), Artefact({p: g.cpu().numpy() for p, g in squares.items()}))
+            windows = yield from self.read_windows()
+            yield from collect(self.loaded, windows, keep, done)
 
     def collect_fisher(self) -> Job[None]:
         """The output-gradient moments of every site, as far as they are not stored; over all calibration windows."""
@@ -146,13 +145,29 @@ class Workbench:
         NonFinite naming the site where the numbers are none.
         """
         made = self._factorizations.get(_name(unit))
+        if made is None and self._spilled(unit):
+            made = spill.read(self.store, self._factors_key(unit), self.loaded.device)
+            if made is not None:
+                self._factorizations.put(_name(unit), made)
         if made is None:
             made = self._factorize(unit, self.unit_weight(unit), self.statistics(unit))
-            kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
-            del made  # its float64 factors
-            self._factorizations.put(_name(unit), kept)
-            return kept
+            made = self._put_away(unit, made)
         return made
+
+    def _put_away(self, unit: Unit, made: Factorization) -> Factorization:
+        """Keep what was made, sliceable factors in the model's dtype, and on disk where the model is large."""
+        kept = self._in_dtype(unit, made) if METHODS[unit.method].sliceable else made
+        self._factorizations.put(_name(unit), kept)
+        if self._spilled(unit):
+            spill.keep(self.store, self._factors_key(unit), kept)
+        return kept
+
+    def _spilled(self, unit: Unit) -> bool:
+        return self.large and METHODS[unit.method].sliceable
+
+    def _factors_key(self, unit: Unit) -> Key:
+        method = METHODS[unit.method]
+        return self.source.factors(unit.path, unit.method, method.decisive(unit.settings), unit.storage)
 
     def _factorize(self, unit: Unit, weight: Tensor, statistics: Statistics) -> Factorization:
         if self.study.folder.compressed is not None:
@@ -173,7 +188,8 @@ class Workbench:
 
     def factors(self, unit: Unit, rank: int) -> Factors:
         """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
-        return self.factorization(unit).cut(rank)
+        cut = self.factorization(unit).cut(rank)
+        return spill.alone(cut) if self._spilled(unit) else cut
 
     def bias_shift(self, unit: Unit, cut: Factors) -> Tensor | None:
         """(Σ m,) float64 (W − Ŵ) μ, what centring adds to the bias; None where nothing is centred."""
@@ -183,12 +199,13 @@ class Workbench:
         return self.unit_weight(unit) @ mean - cut.left.double() @ (cut.right.double() @ mean)
 
     def output_root(self, unit: Unit, ridge: float) -> tuple[Tensor, Tensor]:
-        """(m, m) the root of a unit's output-gradient moment and its inverse; I where its method reads no gradients."""
+        """(m, m) a root L of a unit's output-gradient moment Lᵀ L, and its inverse; I where no gradients are read."""
         weight = self.unit_weight(unit)
         identity = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
         if not METHODS[unit.method].gradients(unit.settings):
             return identity, identity
-        return square_root(self.statistics(unit).output_gram, ridge)
+        root, inverse = root_of(self.statistics(unit).output_gram, ridge)
+        return root.T, inverse.T
 
     def spectra(self, units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
         """Unit path → Spectrum, stored as they are made; needs `calibrate`."""
@@ -197,15 +214,9 @@ class Workbench:
         missing = [u for u in units if found[u.path] is None]
         if any(METHODS[u.method].gradients(u.settings) for u in missing):
             yield from self.collect_fisher()
-        for i, unit in enumerate(missing):
-            found[unit.path] = self._spectrum(unit)
-            if not METHODS[unit.method].prices:
-                found[unit.path] = self._keep(unit, found[unit.path])
-            yield Progress("spectra", i + 1, len(missing), unit.label)
-        yield from self._price([u for u in missing if METHODS[u.method].prices], found)
-        return found
+        return {**found, **(yield from priced_spectra(self, missing))}
 
-    def _keep(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
+    def keep_spectrum(self, unit: Unit, spectrum: Spectrum) -> Spectrum:
         """The spectrum as it is stored and will be read, so that the next run decides alike."""
         key = self.source.spectrum(unit.path, unit.method, METHODS[unit.method].decisive(unit.settings))
         return artefacts.unpack_spectrum(self.store.write(key, artefacts.pack_spectrum(spectrum)))
@@ -213,47 +224,36 @@ class Workbench:
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def _price(self, units: list[Unit], found: dict[str, Spectrum]) -> Job[None]:
-        """Put what cutting costs token by token into the spectra of methods that predict the loss, and store them.
+    def bare_spectrum(self, unit: Unit) -> tuple[Callable[[np.ndarray], Spectrum], Factorization, list[Tensor] | None]:
+        """What makes a Spectrum of a unit's price, its Factorization, and of methods with a second stage W − Ŵ at
+        the ranks of the spectrum (float32).
 
-        Two estimates are at hand: the method's own, in which inputs and gradients are independent, and a sample that
-        knows how they go together. Their geometric mean chooses better ranks than either (assets/measurements.md).
+        Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
         """
-        by_path = {u.path: u for u in units}
-
-        def start(site: Site) -> Prices:
-            made = self.factorization(by_path[site.path])
-            return Prices(made.left, made.right)
-
-        def keep(site: Site, prices: Prices) -> None:
-            spectrum, sample = found[site.path], prices.loss().cpu().numpy()
-            found[site.path] = self._keep(by_path[site.path], replace(spectrum, loss=np.sqrt(spectrum.loss * sample)))
-
-        if units:
-            sites = [self.sites[path] for path in by_path]
-            yield from go_backward(self.loaded, self.windows, sites, start, keep, self.source.seed)
-
-    def _spectrum(self, unit: Unit) -> Spectrum:
-        """Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing."""
         weight, statistics = self.unit_weight(unit), self.statistics(unit)
-        made, moment = self._factorize(unit, weight, statistics), statistics.gram
+        made = spill.read(self.store, self._factors_key(unit), self.loaded.device) if self._spilled(unit) else None
+        if made is None:  # else a run that was stopped before its price was known had made it
+            made = self._factorize(unit, weight, statistics)
+        sigma, rests = made.sigma.cpu().numpy(), None
         if METHODS[unit.method].sliceable:
-            self._factorizations.put(_name(unit), self._in_dtype(unit, made))
-        if made.mean is not None:
-            moment = moment - torch.outer(made.mean, made.mean)
-        energy = float(((weight @ moment) * weight).sum())
-        if METHODS[unit.method].sliceable:
-            ranks = np.arange(unit.max_rank + 1)
-            errors = made.output_error.cpu().numpy()
-        else:  # one more factorization per rank: only on the candidates' ranks, the same for every storage
-            plain = replace(unit, storage="factored", biased=False)
-            ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
-            errors = np.array([error_at(made, int(rank), weight, moment) for rank in ranks])
-        loss = None if made.loss is None else made.loss.cpu().numpy()
-        gradient = self.store.read(self.source.gradient()).arrays
-        scale = 0.5 * float(np.concatenate([gradient[s.path] for s in unit.sites]).mean())
-        sigma = made.sigma.cpu().numpy()
-        return Spectrum(unit.path, unit.method, sigma, ranks, errors, energy, scale, loss, stable_rank(weight))
+            ranks, errors = np.arange(unit.max_rank + 1), made.output_error.cpu().numpy()
+            energy = float(errors[0])  # all of it is lost at rank 0
+            made = self._put_away(unit, made)
+        else:  # one more factorization per rank: only on the candidates'
+            moment = statistics.gram
+            if made.mean is not None:
+                moment = moment - torch.outer(made.mean, made.mean)
+            energy = float(((weight @ moment) * weight).sum())
+            ranks, rests = candidate_rests(unit, weight, made)
+            errors = np.array([error_of(rest, moment) for rest in rests])
+            rests = [rest.float() for rest in rests]
+            made = replace(made, left=made.left[:, :0], right=made.right[:0], second=None)  # no longer needed
+        bare = partial(Spectrum, unit.path, unit.method, sigma, ranks, errors, energy, stable_rank=stable_rank(weight))
+        return (lambda loss: bare(loss=loss)), made, rests
+
+    def forget_dense(self) -> None:
+        """Let go of all that holds the dense model's weights beside the model itself."""
+        self._probe = self.walked = None
 
     # --- measured points --------------------------------------------------------------------------------------
 
@@ -265,29 +265,9 @@ class Workbench:
             self._probe = probe
         return self._probe
 
-    def measure(self, wanted: Iterable[tuple[Unit, float]]) -> Job[list[Point]]:
-        """The points asked for as (unit, keep), in that order; stored ones cost nothing, new ones are stored at once.
-
-        Yields one Progress per point, with the Point as its value.
-        """
-        wanted, found = list(wanted), []
-        known = {u.path: self.study.points(u) for u in {u.path: u for u, _ in wanted}.values()}
-        if any(METHODS[u.method].gradients(u.settings) and k not in known[u.path] for u, k in wanted):
-            yield from self.collect_fisher()
-        for i, (unit, keep) in enumerate(wanted):
-            point = known[unit.path].get(keep)
-            if point is None:
-                probe = yield from self.probe()
-                rank = rank_at(unit, keep)
-                modules = unit_modules(self, unit, rank)
-                point = probe.measure(unit, keep, rank, modules)
-                key = self.study.points_key(unit)
-                self.store.update(
-                    key, lambda old, p=point: artefacts.pack_points({**artefacts.unpack_points(old), p.keep: p})
-                )
-            found.append(point)
-            yield Progress("sensitivity", i + 1, len(wanted), unit.label, point)
-        return found
+    def measure(self, wanted: Iterable[tuple[Unit, float]], windows: int | None = None) -> Job[list[Point]]:
+        """The points asked for as (unit, keep), on the first `windows` probe windows or on all; see `measured`."""
+        return (yield from measured(self, wanted, windows))
 
 
 def _name(unit: Unit) -> tuple:

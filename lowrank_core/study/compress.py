@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..allocation import ALLOCATORS
 from ..calibration.texts import Text
 from ..calibration.windows import cut_windows
+from ..errors import BudgetNotFeasible
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
 from ..models.loading import LoadedModel, load_model
@@ -24,10 +24,14 @@ from . import artefacts
 from .anchored import walk_once
 from .build import Workbench
 from .factoring import unit_modules
+from .knowledge import Knowledge
 from .own_text import written
-from .planning import make_plan, measuring_order, predicted_nll
+from .pace import measure_pace
+from .planning import make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
+from .settling import settle
+from .target import reach
 from .units import units_of
 
 
@@ -63,9 +67,12 @@ def run(
     device: str | None = None,
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
+    consume: bool = False,
 ) -> Job[Compressed]:
     """The Compressed model of a recipe. Whatever the store knows is not computed again.
 
+    `consume`: the dense model is given up layer by layer as compressed ones take its place, so that the two are never
+    both in memory; the loaded model then is the compressed one.
     Raises the LowRankError of the stage that fails; nothing stored is lost.
     """
     clock = Clock()
@@ -79,19 +86,18 @@ def run(
     spectra = yield from bench.spectra(units)
     clock.lap("spectra")
 
-    points = {}
-    if ALLOCATORS[recipe.allocator].measures:
-        for point in (yield from bench.measure(measuring_order(units, recipe, spectra))):
-            points.setdefault(point.path, {})[point.keep] = point
+    known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
     clock.lap("sensitivity")
 
-    plan = make_plan(units, recipe, spectra, points)
+    if recipe.never_slower:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
+    plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
-    model = yield from compress.steps(bench, recipe, plan)
+    before = bench.loaded.parameters
+    model = yield from compress.steps(bench, recipe, plan, consume)
     clock.lap("compress")
 
-    before = bench.loaded.parameters
     return Compressed(
         recipe,
         plan,
@@ -103,6 +109,33 @@ def run(
         before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units),
         model.dtype.itemsize,
     )
+
+
+def learn(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Knowledge]:
+    """What the recipe wants measured before its plan: nothing, until the plan settles, or the whole table."""
+    if recipe.measuring == "none":
+        return known
+    known = replace(known, points={u.path: bench.study.points(u) for u in known.grid.units})
+    if recipe.measuring == "settled":
+        return (yield from settle(bench, recipe, known)).known
+    for point in (yield from bench.measure(whole_table(known.grid.units, recipe))):
+        known = known.knowing(point)
+    return known
+
+
+def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
+    """The recipe's plan: for its ratio, or the smallest that keeps its target perplexity.
+
+    BudgetNotFeasible where no plan keeps it.
+    """
+    if recipe.target is None:
+        return make_plan(recipe, known)
+    found = yield from reach(bench, recipe, known)
+    if found.best is None:
+        raise BudgetNotFeasible(
+            f"No plan has a perplexity of {recipe.target:g} or less.", "Ask for more, or choose another method."
+        )
+    return found.best.plan
 
 
 @job
@@ -126,9 +159,14 @@ def open_workbench(
 
 
 @job
-def compress(bench: Workbench, recipe: Recipe, plan: Plan) -> Job[nn.Module]:
-    """A second model under a plan: factors in the planned units, every other tensor shared with the dense one."""
-    model = share_copy(bench.loaded.model)
+def compress(bench: Workbench, recipe: Recipe, plan: Plan, consume: bool = False) -> Job[nn.Module]:
+    """A second model under a plan: factors in the planned units, every other tensor shared with the dense one.
+
+    `consume`: the workbench's own model, which from now on is the compressed one and can be measured no more.
+    """
+    if consume:
+        bench.forget_dense()
+    model = bench.loaded.model if consume else share_copy(bench.loaded.model)
     yield from apply.steps(bench, recipe, plan, model)
     return model
 

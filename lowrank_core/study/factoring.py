@@ -30,13 +30,6 @@ def factorize_unit(unit: Unit, weight: Tensor, statistics: Statistics) -> Factor
     return made
 
 
-def error_at(made: Factorization, rank: int, weight: Tensor, moment: Tensor) -> float:
-    """tr(Δ C Δᵀ) of the factors at a rank, from its definition: of methods whose tails do not tell it."""
-    cut = made.cut(rank)
-    rest = weight - cut.left.double() @ cut.right.double()
-    return float(((rest @ moment) * rest).sum().clamp_min(0))
-
-
 def unit_modules(bench: "Workbench", unit: Unit, rank: int) -> dict[str, nn.Module]:
     """Site path → the module that stands for it at a rank, in the unit's storage and the model's dtype."""
     cut = bench.factors(unit, rank)

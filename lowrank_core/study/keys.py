@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ..settings import GRADIENT_WINDOWS
+from ..settings import PRICED_WINDOWS
 from ..store import Key
 
 HELD_OUT_SEED = 100_000  # apart from any seed somebody calibrates with
@@ -35,9 +35,6 @@ class Source:
     def gram(self, group: str) -> Key:
         return Key("gram", {**asdict(self), "group": group})
 
-    def gradient(self) -> Key:
-        return Key("gradient", {**asdict(self), "gradient_windows": GRADIENT_WINDOWS})
-
     def fisher(self, path: str) -> Key:
         return Key("fisher", {**asdict(self), "path": path})
 
@@ -45,8 +42,18 @@ class Source:
         """Of a unit under a method; `settings`: its parameters that differ from their defaults."""
         return Key(
             "spectrum",
-            {**asdict(self), "path": path, "method": method, "settings": settings, "gradients": GRADIENT_WINDOWS},
+            {**asdict(self), "path": path, "method": method, "settings": settings, "priced": PRICED_WINDOWS},
         )
+
+    def factors(self, path: str, method: str, settings: dict[str, float], storage: str) -> Key:
+        """Of a unit; the storage decides how exactly they are kept."""
+        return Key(
+            "factors", {**asdict(self), "path": path, "method": method, "settings": settings, "storage": storage}
+        )
+
+    def walk(self, made: dict, block: int) -> Key:
+        """Of a block; `made`: everything in the recipe and plan that decides a compressed model's weights."""
+        return Key("walk", {**asdict(self), **made, "block": block})
 
     def points(self, path: str, method: str, settings: dict[str, float], probe_windows: int, storage: str) -> Key:
         """The storage decides which rank a keep means."""

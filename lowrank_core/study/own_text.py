@@ -8,11 +8,10 @@ between any two tokens, draws with a generator of its own, and no sampling setti
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from ..calibration.texts import Text, is_own, settled
 from ..errors import NonFinite
-from ..generation.cache import cache_argument
+from ..generation.decoder import Decoder
 from ..jobs import Job, Progress
 from ..models.loading import LoadedModel
 from ..store import Artefact, Key, Store
@@ -42,16 +41,14 @@ def write(loaded: LoadedModel, windows: int, window: int, seed: int = 0) -> Job[
     model, device = loaded.model, loaded.device
     generator = torch.Generator(device).manual_seed(seed)
     starts = _starts(loaded, windows, seed)
-    argument, vocabulary = cache_argument(model), len(loaded.tokenizer)
+    vocabulary = len(loaded.tokenizer)
     rows, size = [], max(1, min(BATCH, TOKENS // window))
     for first in range(0, windows, size):
         step, tokens = starts[first : first + size, None].to(device), []
-        cache = DynamicCache(config=model.config)
+        decoder = Decoder(model, window)
         item = f"windows {first + 1} to {first + len(step)}"
         for t in range(window):
-            with torch.no_grad():
-                logits = model(input_ids=step, use_cache=True, logits_to_keep=1, **{argument: cache}).logits[:, -1]
-            chances = logits[:, :vocabulary].float().softmax(-1)
+            chances = decoder.run(step)[:, :vocabulary].float().softmax(-1)
             if not torch.isfinite(chances).all():
                 raise NonFinite("The model gives no probabilities for its own text.", "Try float32 or bfloat16.")
             step = torch.multinomial(chances, 1, generator=generator)

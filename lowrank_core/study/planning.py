@@ -1,19 +1,14 @@
 """From spectra and points to a plan, in milliseconds (numpy only)."""
 
 from collections.abc import Mapping
-from statistics import median
-
-import numpy as np
 
 from ..allocation import ALLOCATORS, Problem
 from ..allocation.base import sequence_of_sites
 from ..errors import BadValue
 from ..settings import CANDIDATES
-from ..types import Plan, Point, Spectrum, Unit, cost, rank_at
+from ..types import Plan, Spectrum, Unit, cost
+from .knowledge import Knowledge
 from .recipe import Recipe
-
-Points = Mapping[str, Mapping[float, Point]]  # path → keep → Point
-TRUSTED = 1e-4  # nats: a smaller predicted loss says nothing about the scale of the predictions
 
 
 def open_units(units: tuple[Unit, ...], recipe: Recipe) -> tuple[Unit, ...]:
@@ -22,58 +17,46 @@ def open_units(units: tuple[Unit, ...], recipe: Recipe) -> tuple[Unit, ...]:
         u
         for u in units
         if u.block not in recipe.dense_blocks
-        and u.path not in recipe.overrides
+        and not recipe.overrides.keys() & _names(u)
         and not any(s.role in recipe.dense_roles for s in u.sites)
     )
 
 
-def loss_curves(spectra: Mapping[str, Spectrum], points: Points) -> dict[str, np.ndarray]:
-    """path → (max rank + 1,) expected loss above dense at every rank: predicted, scaled to the site's own points.
-
-    A site with measured points has its curve multiplied by their ratio to the prediction, drawn towards the ratio of
-    all sites by one pseudo-point.
-    """
-    curves, ratios = {}, {}
-    for path, s in spectra.items():
-        curves[path] = np.asarray(s.predicted(np.arange(len(s.sigma) + 1)))
-        ratios[path] = [
-            p.delta_nll / float(curves[path][p.rank])
-            for p in points.get(path, {}).values()
-            if curves[path][p.rank] > TRUSTED
-        ]
-    everything = [r for rs in ratios.values() for r in rs]
-    overall = float(np.clip(median(everything), 0.1, 10)) if everything else 1.0
-    return {
-        path: curve * (float(np.clip((sum(ratios[path]) + overall) / (len(ratios[path]) + 1), 0.05, 20)))
-        for path, curve in curves.items()
-    }
+def _names(unit: Unit) -> set[str]:
+    """What an override may call a unit: its path, or that of one of its sites."""
+    return {unit.path, *(s.path for s in unit.sites)}
 
 
-def loss_table(
-    units: tuple[Unit, ...], curves: Mapping[str, np.ndarray], points: Points
-) -> dict[str, dict[float, float]]:
-    """path → keep → loss above dense: measured where it is measured, the scaled prediction elsewhere."""
-    table = {}
-    for u in units:
-        measured = points.get(u.path, {})
-        table[u.path] = {
-            k: measured[k].delta_nll if k in measured else float(curves[u.path][rank_at(u, k)]) for k in CANDIDATES
-        }
-    return table
-
-
-def make_plan(units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spectrum], points: Points) -> Plan:
+def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     """The plan of a recipe from what is known: its overrides kept, its dense sites dense, the budget met by the rest.
 
-    Points count only where the allocator measures, so that a recipe means one plan wherever it is read.
+    Points count only where the recipe measures, so that it means one plan wherever it is read, and speed only where it
+    is never to be slower: what that keeps dense counts in the budget.
     The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear it.
+    """
+    fixed, chosen, inner = open_part(recipe, known.grid.units)
+    if inner <= 0:
+        return Plan(fixed)
+    known = known if recipe.measuring != "none" else known.unmeasured()
+    table = known.table(chosen) if ALLOCATORS[recipe.allocator].losses else {}
+    stable = {u.path: known.grid.spectra[u.path].stable_rank for u in chosen}
+    most = known.pace if recipe.never_slower else {}
+    problem = Problem(chosen, inner, known.curves, table, recipe.multiple, stable, most)
+    return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
+
+
+def open_part(recipe: Recipe, units: tuple[Unit, ...]) -> tuple[dict[str, int | None], tuple[Unit, ...], float]:
+    """What a recipe fixes (path → rank, None for dense, for all units), the units that are open, and the ratio that is
+    left for them; it is not above 0 where what is fixed meets the budget alone.
+
+    BadValue for an override or a name that fits nothing, and where the open units cannot bear the ratio.
     """
     fixed: dict[str, int | None] = {u.path: None for u in units}
     for path, rank in recipe.overrides.items():
-        unit = next((u for u in units if u.path == path), None)
+        unit = next((u for u in units if path in _names(u)), None)
         if unit is None or (rank is not None and not 1 <= rank <= unit.max_rank):
             raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
-        fixed[path] = rank
+        fixed[unit.path] = rank
     roles = {s.role for u in units for s in u.sites}
     for what, asked, there in (
         ("role", (*recipe.dense_roles, *recipe.role_methods), roles),
@@ -83,20 +66,15 @@ def make_plan(units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spe
             raise BadValue(f"The model has no {what} {unknown[0]!r}.", f"It has {', '.join(map(str, sorted(there)))}.")
     chosen = sequence_of_sites(open_units(units, recipe))
     open_total = sum(u.parameters for u in chosen)
-    elsewhere = sum(cost(u, fixed[u.path]) for u in units if u not in chosen)
+    inside = {u.path for u in chosen}
+    elsewhere = sum(cost(u, fixed[u.path]) for u in units if u.path not in inside)
     budget = (1 - recipe.ratio) * sum(u.parameters for u in units) - elsewhere
     inner = 1 - budget / open_total
     if inner >= 1:
         raise BadValue(
             f"The ratio {recipe.ratio:g} is out of reach with these layers kept dense.", "Open more roles or blocks."
         )
-    if inner <= 0:
-        return Plan(fixed)
-    points = points if ALLOCATORS[recipe.allocator].measures else {}
-    curves = loss_curves({u.path: spectra[u.path] for u in chosen}, points)
-    stable = {u.path: spectra[u.path].stable_rank for u in chosen}
-    problem = Problem(chosen, inner, curves, loss_table(chosen, curves, points), recipe.multiple, stable)
-    return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
+    return fixed, chosen, inner
 
 
 def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:
@@ -104,11 +82,6 @@ def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:
     return float(sum(spectra[p].predicted(r) for p, r in plan.ranks.items() if r is not None))
 
 
-def measuring_order(
-    units: tuple[Unit, ...], recipe: Recipe, spectra: Mapping[str, Spectrum]
-) -> list[tuple[Unit, float]]:
-    """Every (unit, keep) of the table, the decisive ones first: near the present keep, and large where predicted so."""
-    keep = 1 - recipe.ratio
-    pairs = [(u, k) for u in open_units(units, recipe) for k in CANDIDATES]
-    pairs.sort(key=lambda x: (round(abs(x[1] - keep), 6), -float(spectra[x[0].path].predicted(rank_at(*x)))))
-    return pairs
+def whole_table(units: tuple[Unit, ...], recipe: Recipe) -> list[tuple[Unit, float]]:
+    """Every (unit, keep) of the sensitivity table, unit by unit: the candidates of one share most of their work."""
+    return [(u, k) for u in open_units(units, recipe) for k in CANDIDATES]

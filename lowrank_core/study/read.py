@@ -1,5 +1,6 @@
 """What is known of a study without running anything: the reader behind every page (no torch here)."""
 
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -79,6 +80,20 @@ class Study:
 
     def dense_key(self, text: Text, windows: int) -> Key:
         return self.source.dense_evaluation(self._digest(text, windows), windows, self.source.window)
+
+    def pace(self, units: Iterable[Unit]) -> dict[str, int]:
+        """Unit path → the largest rank that is as fast as dense on this machine, as far as it was measured."""
+        units = tuple(units)
+        artefact = self.store.read(self.pace_key(units))
+        known = artefact.facts["largest"] if artefact else {}
+        return {u.path: known[u.path] for u in units if u.path in known}
+
+    def pace_key(self, units: Iterable[Unit]) -> Key:
+        """The storages decide, and whether a path is a site's or a group's it says itself."""
+        s, storages = self.source, sorted({u.storage for u in units})
+        machine = f"{platform.node()} {platform.processor()} {platform.machine()}"
+        made = {"model": s.model, "dtype": s.dtype, "device": s.device, "machine": machine, "storages": storages}
+        return Key("pace", made)
 
     def _digest(self, text: Text, windows: int) -> str:
         """Of a text that is evaluated on; one that the model writes itself is another than it is calibrated on."""

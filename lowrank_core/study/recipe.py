@@ -19,6 +19,13 @@ STORAGES = {
 }
 
 
+MEASURES = {
+    "none": "nothing: the plan rests on predictions alone",
+    "settled": "the most decisive points first, until no other is expected to change the plan",
+    "table": "every layer at every candidate, as ASVD's search does",
+}
+
+
 class Walk(BaseModel):
     """How the anchored walk makes the factors, block by block, on the inputs of what is compressed already."""
 
@@ -61,10 +68,14 @@ class Recipe(BaseModel):
     parameters: dict[str, float | str] = Field(default_factory=dict)  # of the method
     role_methods: dict[str, str] = Field(default_factory=dict)  # role → another method, with its default parameters
     allocator: str = "waterfill"
+    measure: str | None = None  # of the sensitivity table: a key of MEASURES; None: what the allocator is made for
     storage: str = "factored"
     multiple: int = 1  # ranks come in multiples of this
+    never_slower: bool = False  # no rank that was measured to be slower than dense on the machine at hand
     walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
     ratio: float = 0.3
+    target: float | None = None  # perplexity that the model may reach: the ratio follows from it
+    target_text: str | None = None  # the text it is measured on; None: the calibration text
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
     dense_roles: tuple[str, ...] = ()
     dense_blocks: tuple[int, ...] = ()
@@ -79,7 +90,13 @@ class Recipe(BaseModel):
             known = ", ".join(map(str, MULTIPLES))
             raise BadValue(f"Ranks in multiples of {self.multiple} are not offered.", f"Choose one of {known}.")
         choose(ALLOCATORS, self.allocator, "allocator")
+        if self.measure is not None:
+            choose(MEASURES, self.measure, "way to measure")
         check_ratio(self.ratio)
+        if self.target is not None and not 1 < self.target < float("inf"):
+            raise BadValue(f"The target perplexity is {self.target:g}.", "Give a number above the dense model's.")
+        if self.target is not None and self.walk is not None:
+            raise BadValue("A target perplexity cannot be searched with the walk.", "Choose a ratio, or no walk.")
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
             raise BadValue(
                 "The recipe reads no text.",
@@ -103,6 +120,14 @@ class Recipe(BaseModel):
     def gradients(self) -> bool:
         """Whether anything reads the output-gradient moments."""
         return any(METHODS[m].gradients(self.settings_of(m)) for m in self.methods)
+
+    @property
+    def measuring(self) -> str:
+        """What is measured before the plan: the key of MEASURES that is in force."""
+        allocator = ALLOCATORS[self.allocator]
+        if self.walk or not allocator.losses:  # a walk's factors are no method's; a rule without losses needs none
+            return "none"
+        return self.measure or ("table" if allocator.measures else "none")
 
     def decisive(self) -> dict[str, Any]:
         """What decides a compressed model's weights, beside its study and its ranks."""

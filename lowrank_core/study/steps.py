@@ -25,6 +25,7 @@ from ..settings import CALIBRATION_WINDOWS, CANDIDATES, EVALUATION_WINDOWS, PROB
 from ..types import Measurement, Plan, Point, Setting, Spectrum
 from .build import Workbench
 from .compress import Compressed, open_workbench
+from .knowledge import Knowledge
 from .planning import make_plan
 from .recipe import Recipe
 from .units import units_of
@@ -78,7 +79,7 @@ def allocate(
     """The Plan that removes at least `ratio` of the sites' parameters."""
     method = next(iter(spectra.values())).method
     recipe = Recipe(model=bench.loaded.name, method=method, ratio=ratio, allocator=allocator)
-    return make_plan(units_of(bench.loaded.anatomy.sites, recipe), recipe, spectra, points or {})
+    return make_plan(recipe, Knowledge.of(units_of(bench.loaded.anatomy.sites, recipe), spectra, points))
 
 
 @job

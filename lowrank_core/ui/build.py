@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if platform.machine().lower() in ("x86_64", "amd64"):  # elsewhere torch reads this too
+    # numpy's idle threads spin: small matrices took 18 × longer as soon as anything else ran (measured on two cores)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gradio as gr  # noqa: E402
 
@@ -17,19 +21,20 @@ from . import (  # noqa: E402
     chat_events,
     drawing,
     export_handlers,
+    learn,
     link,
+    loader,
     measure,
     measure_events,
     plot,
     see,
     sides,
     squeeze,
+    squeeze_events,
     zero,
 )  # fmt: skip
 from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
 from .house import House  # noqa: E402
-from .relay import guarded  # noqa: E402
-from .squeeze_handlers import calibrated, told  # noqa: E402
 from .visits import FIRST  # noqa: E402
 
 FILES_KEPT = 3600  # seconds that an uploaded or exported file lies in the page's cache
@@ -43,7 +48,7 @@ def build(house: House | None = None) -> gr.Blocks:
     if not view.ready:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
     points = view.points
-    plan = view.plan(points)
+    plan = view.plan()
     visit = house.visit(FIRST)
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
     first = drawing.draw(view, visit, plan, points, None, status)
@@ -52,17 +57,14 @@ def build(house: House | None = None) -> gr.Blocks:
         title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
     ) as page:
         model = gr.State(recipe.model)
+        gr.HTML("<h1>Lowrank Explorer</h1>", padding=False, elem_id="title")
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
-        what = "a hub id: owner/name" if house.host.public else "a folder with a transformers model"
-        with gr.Accordion("Load model", open=False), gr.Row():
-            name = gr.Textbox(
-                recipe.model, label=f"`demo`, or {what}", elem_id="model-name", scale=4
-            )
-            load = gr.Button("Load", elem_id="model-load", scale=1)
-        trouble = gr.Markdown("", elem_id="trouble")
+        loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs():
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
+            with gr.Tab("Learn", id="learn") as learn_tab:
+                learn_page = learn.layout()
             with gr.Tab("Squeeze", id="squeeze"):
                 squeeze_page = squeeze.layout(first, view)
             with gr.Tab("Chat", id="chat"):
@@ -70,12 +72,13 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"))
         see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
-        opened = link.connect(page, house, squeeze_page, name, trouble)
-        squeeze.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
+        squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
         chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
         measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
         api.connect(house)
-        _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page)
+        loader.connect(loading, house, model, strip, see_page, squeeze_page)
 
         def leave(request: gr.Request):
             house.leave(request.session_hash)
@@ -87,52 +90,6 @@ def build(house: House | None = None) -> gr.Blocks:
 
         page.load(arrive, None, None, queue=False, show_progress="hidden", api_visibility="private")
     return page
-
-
-def _connect_loader(house, load, name, model, trouble, strip, see_page, squeeze_page) -> None:
-    """Load model: calibrates what is new, then every page reads it; a failure leaves the earlier model in place."""
-    outputs = [
-        trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles, *squeeze_page.shown,
-        squeeze_page.command, squeeze_page.recipe,
-    ]  # fmt: skip
-    others = [gr.skip()] * (len(outputs) - 1)
-
-    def run(asked: str, how: str, keep: float, *choices, request: gr.Request):
-        session = request.session_hash
-        recipe = house.recipe({**squeeze.recipe_values(asked.strip(), *choices), "dense_roles": (), "overrides": {}})
-        turn = house.next_turn(session)
-        yield ["Loading …", *others]
-        for _, line in told(house.waiting(house.opening(recipe.model), session, turn)):
-            yield [line, *others]
-        if house.visit(session).turn != turn:
-            yield ["Stopped. The earlier model stays loaded.", *others]
-            return
-        for _, line in calibrated(house, recipe, session, turn):
-            yield [line, *others]
-        view = house.view(recipe)
-        if not view.ready:
-            yield ["Stopped. The earlier model stays loaded.", *others]
-            return
-        visit = house.visit(session)
-        visit.measured = []
-        plan = visit.settle_on(recipe, view.plan(view.points))
-        status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
-        shown = drawing.draw(view, visit, plan, view.points, None, status)
-        yield [
-            "", recipe.model, squeeze.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
-            gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
-            gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
-            *squeeze.values(shown, ""), *squeeze.spellings(recipe),
-        ]  # fmt: skip
-
-    def loading(request: gr.Request, asked, how, keep, *choices):
-        yield from guarded(
-            run(asked, how, keep, *choices, request=request),
-            lambda line: [f"{line} The earlier model stays loaded.", *others],
-        )
-
-    inputs = [name, see_page.how, see_page.keep, *squeeze_page.choices]
-    load.click(loading, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=4)
 
 
 def launch(
@@ -157,6 +114,7 @@ def launch(
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
         head=plot.head(),
+        favicon_path=ASSETS / "favicon.svg",
         prevent_thread_lock=True,
         max_file_size=UPLOAD_BYTES,
         enable_monitoring=False,
@@ -179,4 +137,13 @@ def theme() -> gr.Theme:
         spacing_size="sm",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(  # contrast of at least 4.5 : 1 everywhere, on either ground
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )

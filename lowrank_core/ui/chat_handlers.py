@@ -183,22 +183,32 @@ def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, 
 
 
 def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
-    """Of each: time to the first token and tokens a second, in turns, with nothing else on the device."""
+    """Of each: time to the first token and tokens a second, in turns, with nothing else on the device.
+
+    A slow model is timed over fewer tokens, once.
+    """
     from ..generation.stream import Sampling, stream
 
-    tokenizer, sampling = shown[0].loaded.tokenizer, Sampling(TIMED + 1)
+    slowest = min((r.tokens_per_second for r in last.replies if r.tokens_per_second), default=TIMED)
+    rounds, most = (ROUNDS, TIMED) if slowest > TIMED else (1, max(3, int(slowest)))
     found: list[list[tuple[float, float]]] = [[], []]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for i, r in enumerate(shown):
+            replies = stream(r.model, r.loaded.tokenizer, last.prompts[i], Sampling(most + 1), r.loaded.folder.context)
+            end = None
+            while house.visit(lane).turn == turn:
+                with house.device():  # given back after every token: nobody waits for a whole reply
+                    step = next(replies, None)
+                if step is None:
+                    break
+                end = step
             if house.visit(lane).turn != turn:
                 return ["", ""]
-            with house.device():
-                *_, end = stream(r.model, tokenizer, last.prompts[i], sampling, r.loaded.folder.context)
             found[i].append((end.prefill_seconds, end.tokens_per_second))
             yield None, "Measuring each alone …"
     said = []
     for prefills, speeds in (zip(*f, strict=True) for f in found):
         speed = statistics.median(speeds)
         first = f"alone: first token after {1000 * statistics.median(prefills):.0f} ms"
-        said.append(f"{first}, {speed:.0f} tokens/s" if speed else first)
+        said.append(f"{first}, {speed:.3g} tokens/s" if speed else first)
     return said

@@ -7,8 +7,10 @@ from ..study.recipe import PRESETS, Recipe
 from ..study.spelling import to_command, to_yaml, with_text
 
 BEST = PRESETS["best"]
+HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 CHOICES = (  # what decides a recipe, in the order of `recipe_values`
     "method", "allocator", "ratio", "text", "upload", "dense_roles", "seed", "storage", "walk", "rest",
+    "measure", "target", "dense_blocks",
 )  # fmt: skip
 
 
@@ -24,6 +26,9 @@ def recipe_values(
     storage: str,
     walk: bool,
     rest: dict | None = None,
+    measure: str | None = None,
+    target: float | None = None,
+    dense_blocks: list[int] | None = None,
 ) -> dict:
     """The values of a Recipe from the page's components; an uploaded file stands before the named text.
 
@@ -44,14 +49,21 @@ def recipe_values(
         "seed": int(seed or 0),
         "storage": storage,
         "walk": walked if walk else None,
+        "measure": measure or None,
+        "target": target or None,
+        "target_text": rest.get("target_text", HELD_OUT) if target else None,
+        "dense_blocks": tuple(dense_blocks or ()),
     }
 
 
 def choices_of(recipe: Recipe) -> list:
     """Values of CHOICES that spell a recipe: `recipe_values` of them gives it back."""
     shown = {**recipe.model_dump(), "upload": None, "dense_roles": list(recipe.dense_roles), "walk": bool(recipe.walk)}
+    shown["dense_blocks"] = list(recipe.dense_blocks)
     kept = recipe.model_dump(exclude_defaults=True)
     rest = {k: v for k, v in kept.items() if k not in CHOICES and k != "model"}
+    if recipe.target and recipe.target_text == HELD_OUT:
+        rest.pop("target_text")
     if recipe.walk and recipe.walk.model_dump() != BEST["walk"]:
         rest["walk"] = recipe.walk.model_dump()
     return [rest if name == "rest" else shown[name] for name in CHOICES]

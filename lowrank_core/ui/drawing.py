@@ -14,14 +14,15 @@ from .. import plots
 from ..calibration.texts import read_text
 from ..errors import LowRankError
 from ..settings import CANDIDATES, COMPARED, EVALUATION_WINDOWS
-from ..study.planning import loss_curves
+from ..study.knowledge import Knowledge
+from ..study.planning import make_plan
 from ..study.recipe import Recipe
-from ..types import Measurement, Plan, rank_at
+from ..types import Measurement, Plan
+from .choices import HELD_OUT
 from .view import View
 from .visits import Visit
 from .words import LABELS, count, percent, recipe_label, size
 
-HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 GRID = tuple(i / 10 for i in range(1, 8))  # ratios of the predicted trade-off curves
 
 
@@ -40,16 +41,12 @@ class Shown:
 def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, status: str) -> Shown:
     """Plots E, F and G, their captions and the readout, from a plan and the points measured so far."""
     sites, recipe = view.units, view.recipe
-    keeps = np.array(CANDIDATES)
-    raw = {
-        s.path: (keeps, np.array([float(view.spectra[s.path].predicted(rank_at(s, k))) for k in CANDIDATES]))
-        for s in sites
-    }
-    curves = loss_curves(view.spectra, points)
-    share = {p: float(curves[p][r]) if r is not None else 0.0 for p, r in plan.ranks.items()}
-    measured = sum(len(v) for v in points.values())
+    keeps, known = np.array(CANDIDATES), view.knowing(points)
+    raw = {s.path: (keeps, row) for s, row in zip(sites, known.grid.predicted, strict=True)}
+    share = {p: float(known.curves[p][r]) if r is not None else 0.0 for p, r in plan.ranks.items()}
+    measured = int((known.windows > 0).sum())
     return Shown(
-        plots.sensitivity_curves(raw, points, sites, selected, 1 - recipe.ratio),
+        plots.sensitivity_curves(raw, points, sites, selected, 1 - recipe.ratio, _believed(known, selected)),
         plots.plan_map(plan, sites, share, selected),
         plots.tradeoff(predicted_curves(view), visit.measured, dense_point(view), LABELS),
         (
@@ -60,6 +57,14 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
         readout(view, plan),
         status,
     )
+
+
+def _believed(known: Knowledge, selected: str | None) -> tuple | None:
+    """(keeps, loss expected, its standard deviation) of the selected layer; None where nothing was measured."""
+    row = known.grid.row.get(selected)
+    if row is None or not known.points:
+        return None
+    return np.array(CANDIDATES), known.beliefs.mean[row], known.beliefs.sd[row]
 
 
 _CURVES: OrderedDict[tuple, list[tuple[float, float]]] = OrderedDict()  # the last few, by what decided them
@@ -84,18 +89,17 @@ def _under(view: View, method: str) -> View:
 
 def _curve(view: View, dense_nll: float) -> list[tuple[float, float]]:
     """One method's curve, kept: it depends on neither the ratio nor what is compared with it."""
-    key = (view.study.source, view.recipe.model_copy(update={"ratio": 0.5, "walk": None}).model_dump_json(), dense_nll)
+    blind = view.recipe.model_copy(update={"ratio": 0.5, "walk": None, "measure": "none", "target": None})
+    key = (view.study.source, blind.model_dump_json(), dense_nll)
     if (known := _CURVES.get(key)) is not None:
         return known
-    row = []
+    row, bare = [], Knowledge(view.grid, {})
     for ratio in GRID:
-        other = View(view.recipe.model_copy(update={"ratio": ratio}), view.study)
-        other.__dict__.update(body=view.body, spectra=view.spectra, units=view.units)  # already read
         try:
-            plan = other.plan({})
+            plan = make_plan(blind.model_copy(update={"ratio": ratio}), bare)
         except LowRankError:
             continue  # this ratio is out of reach with what is kept dense
-        row.append((other.bytes_of(plan), float(np.exp(dense_nll + other.predicted(plan)))))
+        row.append((view.bytes_of(plan), float(np.exp(dense_nll + view.predicted(plan)))))
     _CURVES[key] = row
     while len(_CURVES) > 64:
         _CURVES.popitem(last=False)
@@ -126,7 +130,8 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     """Keep a plan's measured perplexity as the present solid point of the trade-off."""
     recipe = view.recipe
     how = f"{recipe.allocator}, {recipe.storage}{', walked' if recipe.walk else ''}"
-    label = f"{LABELS[recipe.method]}, {how}, ratio {recipe.ratio:g}; {now.setting}"
+    ratio = plan.ratio(view.units) if recipe.target else recipe.ratio
+    label = f"{LABELS[recipe.method]}, {how}, ratio {ratio:.3g}; {now.setting}"
     for m in visit.measured:
         m["now"] = False
     visit.tried[recipe_label(recipe)] = recipe

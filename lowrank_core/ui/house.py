@@ -121,14 +121,14 @@ class House:
         """A loaded model; raises what `Residents.opening` raises and keeps the others."""
         return finish(self.opening(name))
 
-    def opening(self, name: str) -> Job[LoadedModel]:
+    def opening(self, name: str, token: str | None = None) -> Job[LoadedModel]:
         """The same as a job, which may take long: it downloads."""
         with self._importing:  # transformers cannot be imported by two threads at once
             from ..evaluation import speed  # noqa: F401
             from ..models import loading  # noqa: F401
             from ..study import compress  # noqa: F401
 
-        return (yield from self.models.opening(name))
+        return (yield from self.models.opening(name, token))
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""

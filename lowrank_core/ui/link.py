@@ -14,7 +14,7 @@ from .relay import explain
 from .squeeze import Squeeze
 
 
-def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Textbox, trouble: gr.Markdown):
+def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, trouble: gr.Markdown):
     """Open the link that the page was loaded with; the event after which its recipe can be followed."""
     outputs = [trouble, name, *squeeze.choices]
 

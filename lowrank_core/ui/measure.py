@@ -10,7 +10,7 @@ from ..calibration.texts import SELF, TEXTS
 from ..methods import METHODS
 from ..study.recipe import PRESETS
 from . import plot
-from .drawing import HELD_OUT
+from .choices import HELD_OUT
 
 RATIOS = tuple(i / 10 for i in range(1, 8))
 STORAGES = (
@@ -75,6 +75,7 @@ def layout(code: str) -> Measure:
             label="Methods",
             elem_id="sweep-methods",
             scale=2,
+            min_width=240,
         )
         ratios = gr.Dropdown(
             [(f"{100 * r:.0f} %", r) for r in RATIOS],
@@ -83,8 +84,9 @@ def layout(code: str) -> Measure:
             label="Ratios",
             elem_id="sweep-ratios",
             scale=2,
+            min_width=240,
         )
-        sweep_text = gr.Dropdown(texts, value=HELD_OUT, label="Measured on", scale=1)
+        sweep_text = gr.Dropdown(texts, value=HELD_OUT, label="Measured on", scale=1, min_width=200)
     with gr.Row():
         sweep = gr.Button("Sweep", variant="primary", elem_id="sweep")
         sweep_stop = gr.Button("Stop", elem_id="sweep-stop")

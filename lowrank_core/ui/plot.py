@@ -32,4 +32,4 @@ def tools(name: str, what: str) -> gr.HTML:
         f"{kind.upper()}</button>"
         for kind in ("svg", "csv")
     )
-    return gr.HTML(f'<div class="tools">{buttons}</div>')
+    return gr.HTML(f'<div class="tools">{buttons}</div>', padding=False)

@@ -39,7 +39,7 @@ class Residents:
         with self._tables:
             return sum(held for _, held in self._models.values())
 
-    def opening(self, name: str) -> Job[LoadedModel]:
+    def opening(self, name: str, token: str | None = None) -> Job[LoadedModel]:
         """The model, downloaded and loaded where it is not in memory or changed on disk.
 
         Raises what `load_model` raises, and ModelTooLarge where models in use leave no room for it; the others are
@@ -55,8 +55,8 @@ class Residents:
                     if name in self._models:
                         self._models.move_to_end(name)
                 return loaded
-            token = False if self.host.public else None
-            loaded = yield from load_model.steps(name, token=token, limit=self.host.model_bytes)
+            own = token or (False if self.host.public else None)
+            loaded = yield from load_model.steps(name, token=own, limit=self.host.model_bytes)
             self._keep(name, loaded)
             return loaded
 

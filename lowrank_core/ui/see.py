@@ -94,7 +94,7 @@ def layout(view: View) -> See:
             channels, channels_caption = drawn("B", "Channels of the selected input", profile, profile_caption)
             with gr.Row():
                 how = gr.Radio(VIEWS, value=VIEWS[0], label="Channels shown", elem_id="how", scale=2)
-                scaled = gr.Checkbox(False, label="After ASVD's scaling, too", elem_id="scaled", scale=1)
+                scaled = gr.Checkbox(False, label="After ASVD's scaling, too", elem_id="scaled", scale=1, min_width=200)
     keep = gr.Slider(0.05, 0.95, KEEP, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
     with gr.Row():
         with gr.Column(min_width=340):

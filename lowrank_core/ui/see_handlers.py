@@ -16,8 +16,8 @@ from ..plots.spectrum import RANK
 from ..settings import EVALUATION_WINDOWS
 from ..study.recipe import Recipe
 from ..types import Plan, Site, Unit, rank_at
+from .choices import HELD_OUT
 from .device import one_job
-from .drawing import HELD_OUT
 from .house import House
 from .squeeze_handlers import told
 from .view import View

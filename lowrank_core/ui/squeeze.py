@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
 
 from ..allocation import ALLOCATORS
 from ..calibration.texts import TEXTS
-from ..errors import LowRankError
 from ..methods import METHODS
-from ..study.recipe import STORAGES, Recipe
+from ..study.recipe import MEASURES, STORAGES, Recipe
 from ..study.spelling import to_command, to_yaml
-from . import squeeze_handlers as handlers
-from .choices import BEST, CHOICES, recipe_values, spellings
-from .drawing import Shown, header
-from .house import House
-from .relay import explain, guarded
+from .choices import CHOICES, HELD_OUT
+from .drawing import Shown
 from .see_handlers import site_choices
 
-DEFAULTS = Recipe(allocator="strs")  # the search that can be watched
-STOPPED = "Stopped. Everything measured so far is kept."
+DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
 
 
 class Ratio(gr.Slider):
@@ -47,8 +41,14 @@ class Squeeze:
     storage: gr.Dropdown
     walk: gr.Checkbox
     rest: gr.State
+    measure: gr.Dropdown
+    target: gr.Number
+    dense_blocks: gr.CheckboxGroup
     best: gr.Button
     site: gr.Dropdown
+    rank: gr.Number
+    fix: gr.Button
+    free: gr.Button
     stop: gr.Button
     resume: gr.Button
     status: gr.Markdown
@@ -106,8 +106,26 @@ def layout(first: Shown, view) -> Squeeze:
                 info=ALLOCATORS[DEFAULTS.allocator].line,
                 elem_id="allocator",
             )
+            measure = gr.Dropdown(
+                [(f"{k.capitalize()}: {line}", k) for k, line in MEASURES.items()],
+                value=DEFAULTS.measure,
+                label="Measure",
+                elem_id="measure-what",
+            )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
+            with gr.Row():
+                rank = gr.Number(
+                    None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120
+                )
+                fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
+                free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
+            target = gr.Number(
+                None,
+                label="Target perplexity instead of a ratio",
+                info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
+                elem_id="target",
+            )
             with gr.Accordion("Calibration text and more", open=False):
                 text = gr.Dropdown(
                     [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
@@ -116,6 +134,9 @@ def layout(first: Shown, view) -> Squeeze:
                     label="or your own text (UTF-8)", file_types=["text", ".txt", ".md"], type="filepath", height=100
                 )
                 roles = gr.CheckboxGroup(sorted({s.role for s in view.body.sites}), label="Roles kept dense")
+                dense_blocks = gr.CheckboxGroup(
+                    sorted({s.block for s in view.body.sites}), label="Blocks kept dense", elem_id="dense-blocks"
+                )
                 seed = gr.Number(0, precision=0, label="Seed")
                 storage = gr.Dropdown(
                     [(f"{k.capitalize()}: {STORAGES[k]}", k) for k in ("factored", "pivoted")],
@@ -157,8 +178,14 @@ def layout(first: Shown, view) -> Squeeze:
         storage,
         walk,
         gr.State({}),
+        measure,
+        target,
+        dense_blocks,
         best,
         site,
+        rank,
+        fix,
+        free,
         stop,
         resume,
         status,
@@ -168,89 +195,3 @@ def layout(first: Shown, view) -> Squeeze:
         command,
         recipe,
     )
-
-
-def connect(
-    page: Squeeze,
-    house: House,
-    model: gr.State,
-    make_recipe: Callable[[dict], Recipe],
-    strip: gr.HTML,
-    also: tuple = (),
-) -> None:
-    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old.
-
-    `also`: other events that change the recipe.
-    """
-    turn = gr.State(0)
-
-    def preview(request: gr.Request, name, *choices):
-        *choices, site = choices
-        try:
-            recipe = make_recipe(recipe_values(name, *choices))
-        except LowRankError as error:
-            house.next_turn(request.session_hash)
-            return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
-        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
-        if house.visit(request.session_hash).turn != number:
-            return [gr.skip()] * 14  # a newer change is being answered: an older answer must not come after it
-        return [
-            *values(shown, trouble),
-            number,
-            *spellings(recipe),
-            gr.Dropdown(info=METHODS[recipe.method].line),
-            gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
-            strip_value(house, recipe, request.session_hash, "idle"),
-        ]
-
-    def settle(request: gr.Request, name, *choices):
-        *choices, site, number = choices
-        # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first
-        yield [gr.skip()] * 9
-        if number < 0:
-            return  # a bad recipe: said by the preview
-        session = request.session_hash
-        recipe = make_recipe(recipe_values(name, *choices))
-        states = handlers.settle(house, recipe, session, number, site)
-        for shown, status in guarded(states, lambda line: (None, line)):
-            yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
-        # what a generator yields last is sent once more when it ends: it must not undo what came after it
-        visit = house.visit(session)
-        if visit.turn == number:
-            yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
-        elif visit.stopped:
-            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session, "idle")]
-        else:
-            yield [gr.skip()] * 9
-
-    def stop(request: gr.Request):
-        house.next_turn(request.session_hash)
-        house.visit(request.session_hash).stopped = True
-        return STOPPED
-
-    inputs = [model, *page.choices, page.site]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
-    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles)]
-    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk)
-    triggers += [c.input for c in by_hand] + [page.resume.click, *also]
-    chosen = [page.method, page.allocator, page.storage, page.walk]
-    best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
-    triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
-    for trigger in triggers:
-        trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
-            settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
-        )
-    page.stop.click(stop, None, page.status, queue=False, **quiet)
-
-
-def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
-    """The header strip for a session."""
-    visit = house.visit(session)
-    try:
-        view = house.view(recipe)
-    except LowRankError:  # a text that cannot be fetched: the status line says so
-        return gr.skip()
-    if visit.recipe is None or visit.recipe.model != recipe.model:
-        return header(view, None, recipe, status, house.memory_line())
-    return header(view, visit.plan, visit.recipe, status, house.memory_line())

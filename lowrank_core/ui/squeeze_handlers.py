@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 
-from ..allocation import ALLOCATORS
 from ..calibration.texts import read_text
 from ..errors import LowRankError
-from ..jobs import Progress
-from ..settings import CANDIDATES
-from ..study.planning import Points, measuring_order
+from ..jobs import Job, Progress
+from ..study.knowledge import Knowledge
+from ..study.planning import whole_table
 from ..study.recipe import Recipe
+from ..study.settling import Settling
+from ..study.settling import settle as settle_points
+from ..study.target import Tried, reach
 from ..study.units import units_of
+from ..types import Point
+from .choices import HELD_OUT
 from .device import one_job
-from .drawing import HELD_OUT, Shown, draw, measured_line, recall, remember
+from .drawing import Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
 from .view import View
-from .words import size
+from .words import error_line, size
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
@@ -33,10 +37,9 @@ def preview(house: House, recipe: Recipe, session: str, selected: str | None) ->
         view = house.view(recipe)
         if not view.ready:
             return None, "Not calibrated yet: it begins when the slider rests.", turn
-        points = view.points
-        plan = visit.settle_on(recipe, view.plan(points))
+        plan = visit.settle_on(recipe, view.plan())
         status = recall(view, visit, plan) or "Predicted from spectra. Measuring starts when the slider rests."
-        return draw(view, visit, plan, points, selected, status), "", turn
+        return draw(view, visit, plan, view.points, selected, status), "", turn
     except LowRankError as error:
         return None, explain(error), turn
 
@@ -101,51 +104,116 @@ def line_of(progress: Progress) -> str:
 
 
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
-    """Points in the order of their weight for the present ratio, redrawn as they come; the plan is judged once the
-    nearest candidate of every layer is measured, and again when all are. Where they do not change it, it is judged
-    first, and its perplexity stays on the line; after a walk none is measured, for its factors are no method's."""
+    """Points, the most decisive first, redrawn as they come, until the plan has settled or the whole table is there;
+    then its perplexity. Where nothing measured could change the plan, it is judged at once."""
     recipe, visit = view.recipe, house.visit(session)
-    points = {path: dict(found) for path, found in view.points.items()}
-    order = [(u, k) for u, k in measuring_order(view.units, recipe, view.spectra) if k not in points.get(u.path, {})]
-    near = max(0, len(order) - (len(CANDIDATES) - 1) * len(view.units))
-    found = ""
-    if recipe.walk or not ALLOCATORS[recipe.allocator].measures:
-        found = yield from judged(house, view, bench, points, session, turn, selected)
-    if recipe.walk:
-        return
-    fresh, began, last = 0, time.monotonic(), 0.0
-    for part in (order[:near], order[near:]):
-        for progress in house.steps(bench.measure(part), session, turn):
-            if progress.value is None:
-                if time.monotonic() - last > FRAME:
-                    last = time.monotonic()
-                    yield None, line_of(progress)
+    known, lines, plots = view.refresh(), Beat(), Beat()
+    if recipe.measuring != "none":
+        for progress in house.steps(_measuring(bench, recipe, known), session, turn):
+            if isinstance(progress.value, Settling):
+                known, status = progress.value.known, standing(progress.value)
+            elif isinstance(progress.value, Point):
+                known, status = known.knowing(progress.value), line_of(progress)
+            else:
+                status = line_of(progress)
+            if progress.value is not None:
+                known = view.share(known)
+            if visit.turn != turn:
                 continue
-            points.setdefault(progress.value.path, {})[progress.value.keep] = progress.value
-            fresh += 1
-            if time.monotonic() - last > FRAME and visit.turn == turn:
-                last = time.monotonic()
-                left = (last - began) / fresh * (len(order) - fresh)
-                at = f"{fresh} of {len(order)} points ({progress.item}), {left:.0f} s left. Stop keeps them."
-                status = f"{found}\n\nMeasuring: {at}".strip()
-                yield draw(view, visit, visit.settle_on(recipe, view.plan(points)), points, selected, status), ""
+            if progress.value is None and lines.due():
+                yield None, status
+            elif progress.value is not None and plots.due():
+                plan = visit.settle_on(recipe, view.plan(known.points))
+                yield draw(view, visit, plan, known.points, selected, f"{status} Stop keeps what is measured."), ""
         if visit.turn != turn:
             return
-        if part or not order:
-            yield from judged(house, view, bench, points, session, turn, selected)
+    if recipe.target is not None:
+        yield from target(house, view, bench, known, session, turn, selected)
+    else:
+        yield from judged(house, view, bench, known, session, turn, selected)
 
 
-def judged(house: House, view: View, bench, points: Points, session: str, turn: int, selected: str | None) -> States:
-    """The plan of these points, its perplexity measured, drawn as the present solid point; returns what it says."""
+def _measuring(bench, recipe: Recipe, known: Knowledge) -> Job:
+    """The job that measures what the recipe wants measured."""
+    if recipe.measuring == "settled":
+        return settle_points(bench, recipe, known)
+    return bench.measure(whole_table(known.grid.units, recipe))
+
+
+class Beat:
+    """Says every so often that something is due."""
+
+    def __init__(self):
+        self.last = 0.0
+
+    def due(self) -> bool:
+        """Whether the last time was long enough ago; then this is the last time."""
+        if time.monotonic() - self.last < FRAME:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+def standing(now: Settling) -> str:
+    """How far the plan has settled, in words."""
+    change = "" if now.change == float("inf") else f" (in the last ten: {now.change:.1%})"
+    return (
+        f"Measuring: {now.measured} new points. Expected **+{now.expected:.3f}** nats{change}; "
+        f"one more could move it by {now.move:.1%}, settled below 1 %."
+    )
+
+
+def judged(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
+    """The plan of what is known, its perplexity measured, drawn as the present solid point."""
     from ..study.compress import evaluate
 
     visit, recipe = house.visit(session), view.recipe
-    plan = visit.settle_on(recipe, view.plan(points))
+    plan = visit.settle_on(recipe, view.plan(known.points))
     text = read_text(HELD_OUT)
     dense = yield from told(house.steps(evaluate.steps(bench, text), session, turn))
     now = dense and (yield from told(house.steps(evaluate.steps(bench, text, None, recipe, plan), session, turn)))
     if now:
         remember(view, visit, plan, now)
-        yield draw(view, visit, plan, points, selected, measured_line(dense, now)), ""
-        return measured_line(dense, now)
-    return ""
+        status = f"{measured_line(dense, now)} {coverage(view, known)}"
+        yield draw(view, visit, plan, known.points, selected, status), ""
+
+
+def target(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
+    """The search for the smallest model within the target perplexity, every probe a solid point of the trade-off."""
+    visit, recipe, lines, beat = house.visit(session), view.recipe, [], Beat()
+    steps = house.steps(reach(bench, recipe, known), session, turn)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as stop:
+            found = stop.value
+            break
+        tried = progress.value
+        if not isinstance(tried, Tried):
+            if beat.due():
+                yield None, line_of(progress)
+            continue
+        lines.append(f"{tried.ratio:.3f} → {tried.measured.perplexity:.2f}{'' if tried.within else ' ✗'}")
+        remember(view, visit, tried.plan, tried.measured)
+        status = f"Looking for the smallest model within {recipe.target:g} (ratio → perplexity): {', '.join(lines)}"
+        yield draw(view, visit, visit.settle_on(recipe, tried.plan), known.points, selected, status), ""
+    if found is None:
+        return
+    if found.best is None:
+        yield None, error_line(f"No plan reaches {recipe.target:g}.", "Ask for more, or choose another method.")
+        return
+    best = found.best
+    remember(view, visit, best.plan, best.measured)
+    status = (
+        f"Ratio **{best.ratio:.3f}** keeps perplexity **{best.measured.perplexity:.3f}** ≤ {recipe.target:g}: "
+        f"{', '.join(lines)}. *{best.measured.setting}*"
+    )
+    yield draw(view, visit, visit.settle_on(recipe, best.plan), known.points, selected, status), ""
+
+
+def coverage(view: View, known: Knowledge) -> str:
+    """On how much of the sensitivity table the plan rests."""
+    measured, whole = int((known.windows > 0).sum()), known.windows.size
+    if view.recipe.measuring == "none" or not measured:
+        return ""
+    return f"The plan rests on {measured} of {whole} points." if measured < whole else "The table is complete."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..settings import COMPARED
 from ..store import Store
 from ..study.artefacts import Body
-from ..study.planning import Points, make_plan, predicted_nll
+from ..study.knowledge import Grid, Knowledge, Points
+from ..study.planning import make_plan, predicted_nll
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
@@ -17,6 +18,7 @@ from ..types import ChannelSummary, Plan, Spectrum, Unit
 
 KEPT_SPECTRA = 24
 _SPECTRA: OrderedDict[tuple, dict[str, Spectrum]] = OrderedDict()  # by what decided them
+_KNOWN: OrderedDict[tuple, Knowledge] = OrderedDict()  # all pages' points of one study and method
 
 
 @dataclass
@@ -66,13 +68,55 @@ class View:
         return [s for s in found if s is not None]
 
     @property
+    def known(self) -> Knowledge:
+        """Spectra, and the points as far as measured by now by anybody here: kept in memory, for the slider's sake."""
+        return self._known() or self.refresh()
+
+    @property
     def points(self) -> Points:
         """Unit path → keep → Point, as far as measured by now."""
-        return {u.path: self.study.points(u) for u in self.units}
+        return self.known.points
 
-    def plan(self, points: Points) -> Plan:
-        """The recipe's plan from what is known."""
-        return make_plan(self.units, self.recipe, self.spectra, points)
+    def refresh(self) -> Knowledge:
+        """What is known, read from the store again: other processes measure, too."""
+        return self.share(Knowledge(self.grid, {u.path: self.study.points(u) for u in self.units}))
+
+    def share(self, known: Knowledge) -> Knowledge:
+        """Let every page know this, and keep what others measured meanwhile."""
+        before = self._known()
+        if before is not None:
+            for row in before.points.values():
+                for point in row.values():
+                    mine = known.points.get(point.path, {}).get(point.keep)
+                    known = known if mine and mine.windows >= point.windows else known.knowing(point)
+        _KNOWN[self._name] = known
+        _KNOWN.move_to_end(self._name)
+        while len(_KNOWN) > KEPT_SPECTRA:
+            _KNOWN.popitem(last=False)
+        return known
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(self.units, self.spectra)
+
+    @cached_property
+    def _name(self) -> tuple:
+        return str(self.study.store.folder), self.study.source, self.study.probe_windows, self.units
+
+    def _known(self) -> Knowledge | None:
+        found = _KNOWN.get(self._name)
+        return found if found is not None and found.grid.spectra is self.spectra else None
+
+    def plan(self, points: Points | None = None) -> Plan:
+        """The recipe's plan from these points, or from all that is known."""
+        return make_plan(self.recipe, self.knowing(points))
+
+    def knowing(self, points: Points | None) -> Knowledge:
+        """What these points, or all that are known, make known."""
+        known = self.known
+        if self.recipe.never_slower:
+            known = replace(known, pace=self.study.pace(self.units))
+        return known if points is None or points is known.points else replace(known, points=points)
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""

@@ -28,7 +28,7 @@ def test_the_peak_is_one_unit_whatever_the_number_of_blocks(tiny_file) -> None:
 
 def test_nothing_of_a_second_stage_is_kept(tiny_file) -> None:
     found = peak("nsvd-i", 2, 2**30, tiny_file)
-    assert found["held"] == 0 and found["above"] < 5 * found["largest"]
+    assert found["held"] == 0 and found["above"] < 7 * found["largest"]  # W − Ŵ at 11 ranks, of a block
 
 
 def test_beyond_that_only_finished_factors_are_kept(tiny_file) -> None:

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lowrank_core.calibration import backward
 from lowrank_core.calibration.collect import collect
-from lowrank_core.calibration.gradients import collect_gradients
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.calibration.windows import cut_windows
 from lowrank_core.errors import NonFinite
@@ -72,20 +70,16 @@ def test_a_cancelled_pass_leaves_the_model_alone(loaded, windows) -> None:
         return [(dict(m._forward_hooks), dict(m._forward_pre_hooks), set(vars(m))) for m in loaded.model.modules()]
 
     found, before = {}, state()
-    for job in (
-        collect(loaded, windows, lambda k, *rest: found.__setitem__(k, rest)),
-        collect_gradients(loaded, windows),
-    ):
-        next(job)
-        job.close()
+    job = collect(loaded, windows, lambda k, *rest: found.__setitem__(k, rest))
+    next(job)
+    job.close()
     assert not found
     assert state() == before
 
 
 def test_progress_reaches_its_total(loaded, windows) -> None:
-    for job in (collect(loaded, windows, lambda *a: None), collect_gradients(loaded, windows)):
-        steps = list(job)
-        assert [p.done for p in steps] == list(range(1, len(steps) + 1)) and {p.total for p in steps} == {len(steps)}
+    steps = list(collect(loaded, windows, lambda *a: None))
+    assert [p.done for p in steps] == list(range(1, len(steps) + 1)) and {p.total for p in steps} == {len(steps)}
 
 
 def test_infinite_activations_name_their_group(loaded, windows) -> None:
@@ -96,64 +90,19 @@ def test_infinite_activations_name_their_group(loaded, windows) -> None:
         collected(type(loaded)(loaded.folder, broken, loaded.tokenizer, loaded.anatomy), windows)
 
 
-# --- gradients ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path", ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"]
-)
-def test_gradients_are_those_of_autograd(loaded, windows, path: str) -> None:
-    """The same sampled labels, the loss of one window at a time, and the output as a leaf of the graph."""
-    found = finish(collect_gradients(loaded, windows, seed=3))[path]
-    generator, labels = torch.Generator().manual_seed(3), []
-    for batch in windows.split(backward.BATCH):
-        with torch.no_grad():
-            probabilities = loaded.model(input_ids=batch).logits.flatten(0, 1).softmax(-1)
-        labels.append(torch.multinomial(probabilities, 1, generator=generator).view(len(batch), -1))
-    labels, model, outputs = torch.cat(labels), share_copy(loaded.model), []
-
-    def cut(module, args, output):
-        outputs.append(output.detach().requires_grad_(True))
-        return outputs[-1]
-
-    model.get_submodule(path).register_forward_hook(cut)
-    total = torch.zeros(len(found), dtype=torch.float64)
-    for window, label in zip(windows, labels, strict=True):
-        outputs.clear()
-        loss = -model(input_ids=window[None]).logits[0].log_softmax(-1)[torch.arange(len(label)), label].sum()
-        (gradient,) = torch.autograd.grad(loss, outputs)
-        total += gradient[0].double().square().sum(0)
-    torch.testing.assert_close(found, total / windows.numel(), rtol=1e-4, atol=1e-9)
-
-
-def test_gradients_follow_their_seed_and_leave_none_behind(loaded, windows) -> None:
-    first, again, other = (finish(collect_gradients(loaded, windows, seed)) for seed in (0, 0, 1))
-    assert all(torch.equal(first[p], again[p]) for p in first) and any(
-        not torch.equal(first[p], other[p]) for p in first
-    )
-    assert {p: g.shape for p, g in first.items()} == {s.path: (s.d_out,) for s in loaded.anatomy.sites}
-    assert all(torch.isfinite(g).all() and (g >= 0).all() and g.sum() > 0 for g in first.values())
-    assert all(p.grad is None and not p.requires_grad for p in loaded.model.parameters())
-
-
 # --- into the store ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def counted(monkeypatch) -> dict:
-    """How often the two passes ran, and for which groups."""
-    ran = {"collect": [], "gradients": 0}
+def counted(monkeypatch) -> list[set[str]]:
+    """The groups of each pass that ran."""
+    ran = []
 
-    def counting_collect(loaded, windows, on_group, done=frozenset()):
-        ran["collect"].append(set(loaded.anatomy.groups) - done)
+    def counting(loaded, windows, on_group, done=frozenset()):
+        ran.append(set(loaded.anatomy.groups) - done)
         return (yield from collect(loaded, windows, on_group, done))
 
-    def counting_gradients(*args):
-        ran["gradients"] += 1
-        return (yield from collect_gradients(*args))
-
-    monkeypatch.setattr(build, "collect", counting_collect)
-    monkeypatch.setattr(build, "collect_gradients", counting_gradients)
+    monkeypatch.setattr(build, "collect", counting)
     return ran
 
 
@@ -168,9 +117,9 @@ def bench_of(tiny, tiny_file, store, loaded, **recipe):
 def test_calibrating_twice_computes_once(tiny, tiny_file, store, loaded, counted) -> None:
     for _ in range(2):
         finish(bench_of(tiny, tiny_file, store, loaded).calibrate())
-    assert counted == {"collect": [set(loaded.anatomy.groups)], "gradients": 1}
+    assert counted == [set(loaded.anatomy.groups)]
     finish(bench_of(tiny, tiny_file, store, loaded, seed=1).calibrate())
-    assert len(counted["collect"]) == 2 and counted["gradients"] == 2
+    assert len(counted) == 2
 
 
 def test_a_stopped_calibration_goes_on_where_it_was(tiny, tiny_file, store, loaded, counted) -> None:
@@ -179,7 +128,7 @@ def test_a_stopped_calibration_goes_on_where_it_was(tiny, tiny_file, store, load
         next(job)
     job.close()
     finish(bench_of(tiny, tiny_file, store, loaded).calibrate())
-    assert counted["collect"] == [set(loaded.anatomy.groups), {k for k in loaded.anatomy.groups if k[0] != "0"}]
+    assert counted == [set(loaded.anatomy.groups), {k for k in loaded.anatomy.groups if k[0] != "0"}]
 
 
 def test_a_damaged_statistic_alone_is_computed_again(tiny, tiny_file, store, loaded, counted) -> None:
@@ -191,6 +140,6 @@ def test_a_damaged_statistic_alone_is_computed_again(tiny, tiny_file, store, loa
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.warns(UserWarning, match="computed again"):
         finish(bench.calibrate())
-    assert counted["collect"][1:] == [{"1.down"}] and counted["gradients"] == 1
+    assert counted[1:] == [{"1.down"}]
     assert torch.equal(bench.statistics(unit).gram, before.gram)
     assert before.mean.shape == (48,) and before.output_gram is None

@@ -108,7 +108,8 @@ def test_states_on_disk_give_the_same(loaded, windows, cache, monkeypatch) -> No
     steps, found, disk = [], {}, []
     job = collect_fisher(loaded, windows, lambda site, m: found.update({site.path: m.means()}))
     finish(job, lambda p: (steps.append(p), disk.append(len(list(cache.glob(".states-*/*"))))))
-    assert steps[-1].done == steps[-1].total == len(steps) and set(found) == set(once)
+    assert steps[-1].done == steps[-1].total and set(found) == set(once)
+    assert len(steps) == steps[-1].total + len(once)  # one more for every site that is begun
     assert max(disk) > 0 and not list(cache.glob(".states-*"))
     for path, means in once.items():
         for name, value in means.items():
@@ -142,10 +143,7 @@ def test_done_sites_are_left_out_and_hooks_undone(loaded, windows) -> None:
     assert all(p.grad is None and not p.requires_grad for p in loaded.model.parameters())
 
 
-def test_the_diagonal_is_the_mean_squared_gradient(loaded, windows) -> None:
-    """What prices an output error, and what weighs it, are one measurement."""
-    from lowrank_core.calibration.gradients import collect_gradients
-
-    squares = finish(collect_gradients(loaded, windows, seed=0))
-    for path, means in collected(loaded, windows, seed=0).items():
-        torch.testing.assert_close(means["output_gram"].diagonal(), squares[path], rtol=1e-6, atol=1e-12)
+def test_gradients_follow_their_seed(loaded, windows) -> None:
+    first, again, other = (collected(loaded, windows, seed=s) for s in (0, 0, 1))
+    assert all(torch.equal(first[p]["output_gram"], again[p]["output_gram"]) for p in first)
+    assert any(not torch.equal(first[p]["output_gram"], other[p]["output_gram"]) for p in first)

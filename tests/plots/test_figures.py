@@ -29,11 +29,11 @@ def summary(group: str, loud: dict[int, float], channels: int = 64) -> ChannelSu
 SUMMARIES = [summary(f"{b}.{g}", {3: 2.0 + b}) for b in range(3) for g in ("qkv", "o", "gate_up")]
 SUMMARIES.insert(3, summary("0.down", {7: 31.0}))
 SPECTRA = [
-    Spectrum("a", m, np.geomspace(s, s / 1e3, 40), np.arange(41), np.linspace(s, 0, 41), s, 0.5)
+    Spectrum("a", m, np.geomspace(s, s / 1e3, 40), np.arange(41), np.linspace(s, 0, 41), s, np.linspace(s, 0, 41) / 2)
     for m, s in (("svd", 9.0), ("asvd-0", 4.0))
 ]
 PREDICTED = {s.path: (KEEPS, 0.1 * (1 - KEEPS) ** 2) for s in SITES}
-POINTS = {s.path: {float(k): Point(s.path, float(k), 5, 0.07, 0.004) for k in KEEPS} for s in SITES}
+POINTS = {s.path: {float(k): Point(s.path, float(k), 5, (0.066, 0.07, 0.074)) for k in KEEPS} for s in SITES}
 PLAN = Plan({s.path: None if s.role == "v" else 8 for s in SITES})
 MEASURED = [
     {"method": "svd", "ratio": 0.2, "bytes": 8e6, "perplexity": 21.0, "label": "20 %", "now": True},
@@ -100,7 +100,7 @@ def test_log_axes_and_where_their_marks_stand() -> None:
 
 def test_small_and_negative_points_lie_on_the_floor_with_their_number_in_the_hover() -> None:
     path = SITES[0].path
-    points = {path: {0.5: Point(path, 0.5, 9, -0.002, 0.001), 0.9: Point(path, 0.9, 19, 3e-7, 0.001)}}
+    points = {path: {0.5: Point(path, 0.5, 9, (-0.003, -0.001)), 0.9: Point(path, 0.9, 19, (-0.0009997, 0.0010003))}}
     (trace,) = (t for t in drawn(sensitivity(points))["measured"] if any(v is not None for v in t.y))
     assert [v for v in trace.y if v is not None] == [FLOOR, FLOOR]
     assert "-0.002" in str(trace.customdata) and "3e-07" in str(trace.customdata)

@@ -74,7 +74,6 @@ def results(tiny, tiny_file, cache) -> dict:
         found[group] = [
             study.store.read(key).checksum() for key in (study.source.gram(group), study.source.channels(group))
         ]
-    found["gradient"] = study.store.read(study.source.gradient()).checksum()
     return found
 
 
@@ -82,17 +81,11 @@ def test_killed_five_times_and_nothing_lost(processes, tiny, tiny_file, tmp_path
     calm = (str(tiny), str(tiny_file), str(tmp_path / "calm"))
     assert run(processes, calm) == 0
     total = len(artefacts(tmp_path / "calm"))
-    assert total == 1 + 2 * 12 + 1 + 21  # anatomy, statistics of 12 groups, gradient, points of 21 sites
+    assert total == 1 + 2 * 12 + 21  # anatomy, statistics of 12 groups, points of 21 sites
 
     rng, killed = random.Random(0), tmp_path / "killed"
     folders, kept = (str(tiny), str(tiny_file), str(killed)), {}
-    for share in (
-        0.05,
-        0.3,
-        0.5,
-        0.65,
-        0.85,
-    ):  # in the statistics, the statistics, at the gradient, in the points twice
+    for share in (0.05, 0.3, 0.5, 0.65, 0.85):  # twice in the statistics, then in the points
         assert run(processes, folders, int(share * total), rng.uniform(0, 0.02)) == -signal.SIGKILL
         assert len(artefacts(killed)) < total
         gone = [f for f in kept if not f.exists()]

@@ -170,7 +170,6 @@ SOURCE = Source("model", "text", 128, 64, 0, "float32", "cpu")
 KEYS = {
     "channels": lambda s: s.channels("0.qkv"),
     "gram": lambda s: s.gram("0.qkv"),
-    "gradient": lambda s: s.gradient(),
     "spectrum": lambda s: s.spectrum("p", "svd", {}),
     "points": lambda s: s.points("p", "svd", {}, 32, "factored"),
     "fisher": lambda s: s.fisher("p"),

@@ -111,9 +111,7 @@ def test_walking_again_over_a_walked_model_is_walking_anew(bench, recipe_of) -> 
 def hooks(model) -> set[str]:
     """The modules that something hangs on."""
     return {
-        name
-        for name, m in model.named_modules()
-        if m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m)
+        name for name, m in model.named_modules() if m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m)
     }
 
 

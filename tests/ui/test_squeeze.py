@@ -9,7 +9,7 @@ from lowrank_core.allocation import ALLOCATORS
 from lowrank_core.errors import LowRankError
 from lowrank_core.methods import METHODS
 from lowrank_core.study.recipe import Recipe, Walk, recipe_of
-from lowrank_core.ui import squeeze, squeeze_handlers
+from lowrank_core.ui import choices, squeeze_events, squeeze_handlers
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -34,7 +34,7 @@ def test_preview_is_instant(house):
 @pytest.mark.parametrize("ratio", [-1, 0, 1, "abc", float("nan")])
 def test_bad_ratio_is_one_sentence_and_a_hint(ratio):
     with pytest.raises(LowRankError) as caught:
-        recipe_of(squeeze.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0, "factored", False))
+        recipe_of(choices.recipe_values("demo", "asvd-i", "waterfill", ratio, "demo", None, [], 0, "factored", False))
     assert caught.value.message.endswith(".") and caught.value.hint
 
 
@@ -56,8 +56,8 @@ def test_a_text_that_cannot_be_fetched_is_said_and_loses_nothing(house):
     recipe = Recipe(text="c4")  # tests are offline
     shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
     assert shown is None and "c4-sample" in trouble and turn == house.visit("a").turn
-    assert squeeze.strip_value(house, recipe, "a", "idle") == squeeze.gr.skip()
-    assert squeeze.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
+    assert squeeze_events.strip_value(house, recipe, "a", "idle") == squeeze_events.gr.skip()
+    assert choices.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
 
 
 def test_own_text_is_previewed_without_a_model(house):
@@ -69,15 +69,72 @@ def _tiny_recipe(tiny, tiny_file, **extra) -> Recipe:
     return Recipe(model=str(tiny), text=str(tiny_file), windows=8, window=32, probe_windows=2, ratio=0.4, **extra)
 
 
-def test_settle_measures_and_judges(house, tiny, tiny_file):
-    recipe = _tiny_recipe(tiny, tiny_file)
-    house.bench(recipe)
-    _, _, turn = squeeze_handlers.preview(house, recipe, "a", None)
-    states = list(squeeze_handlers.settle(house, recipe, "a", turn, None))
-    assert "Measured: perplexity" in states[-1][0].status
+def settled(house, recipe: Recipe, session: str = "a", selected: str | None = None) -> list:
+    """The states of a drag that rests."""
+    return list(squeeze_handlers.settle(house, recipe, session, house.next_turn(session), selected))
+
+
+@pytest.mark.parametrize("allocator", ["strs", "waterfill"])
+def test_it_settles_on_a_part_of_the_table_and_judges(house, tiny, tiny_file, allocator):
+    recipe = _tiny_recipe(tiny, tiny_file, allocator=allocator, measure="settled")
+    states = settled(house, recipe)
+    assert "Measured: perplexity" in states[-1][0].status and "The plan rests on" in states[-1][0].status
+    view = house.view(recipe)
+    measured = sum(map(len, view.points.values()))
+    assert len(view.body.sites) <= measured < 9 * len(view.body.sites)
+    assert house.visit("a").measured[-1]["now"]
+
+
+def test_the_whole_table_when_asked(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="table")
+    states = settled(house, recipe)
+    assert "The table is complete" in states[-1][0].status
     view = house.view(recipe)
     assert sum(map(len, view.points.values())) == 9 * len(view.body.sites)
-    assert house.visit("a").measured[-1]["now"]
+
+
+def test_nothing_is_measured_twice_and_settled_again_at_once(house, tiny, tiny_file, monkeypatch):
+    from lowrank_core.evaluation.sensitivity import Probe
+
+    calls, measure = [], Probe.measure
+    monkeypatch.setattr(Probe, "measure", lambda self, *a: calls.append(a) or measure(self, *a))
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="settled")
+    settled(house, recipe)
+    first = house.visit("a").plan
+    assert calls
+    calls.clear()
+    settled(house, recipe)
+    assert not calls and house.visit("a").plan == first
+    settled(house, recipe.model_copy(update={"measure": "none"}))
+    assert not calls
+
+
+def test_a_target_perplexity_is_searched_and_met(house, tiny, tiny_file):
+    from lowrank_core.calibration.texts import read_text
+
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="settled")
+    settled(house, recipe)
+    view = house.view(recipe)
+    dense = view.study.dense(read_text(choices.HELD_OUT), 64).perplexity
+    aim = round(dense * 1.02, 3)
+    asked = recipe_of({**recipe.model_dump(), "target": aim, "target_text": choices.HELD_OUT})
+    states = settled(house, asked)
+    assert f"≤ {aim:g}" in states[-1][0].status
+    found = view.study.evaluation(asked, house.visit("a").plan, read_text(choices.HELD_OUT), 64)
+    assert found.perplexity <= aim
+    low = recipe_of({**recipe.model_dump(), "target": 1.5, "target_text": choices.HELD_OUT})
+    with pytest.raises(LowRankError, match="dense model itself"):
+        settled(house, low)
+
+
+def test_a_layers_rank_is_kept_and_freed(house):
+    path = house.view(Recipe()).body.sites[3].path
+    rest = squeeze_events.fixed({}, path, 7)
+    recipe = recipe_of({"overrides": rest["overrides"]})
+    squeeze_handlers.preview(house, recipe, "a", path)
+    assert house.visit("a").plan.ranks[path] == 7
+    assert squeeze_events.fixed(rest, path, 0)["overrides"] == {path: None}
+    assert squeeze_events.freed(rest, path, None)["overrides"] == {} and squeeze_events.fixed(rest, None, 3) == rest
 
 
 def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_file):
@@ -111,16 +168,16 @@ def test_two_sessions_share_points_but_not_plans(house, tiny, tiny_file):
         t.join(60)
     a, b = house.visit("a").plan, house.visit("b").plan
     assert a.ranks != b.ranks
-    assert house.view(one).plan(house.view(one).points).ranks == a.ranks
-    assert house.view(two).plan(house.view(two).points).ranks == b.ranks
+    assert house.view(one).plan().ranks == a.ranks
+    assert house.view(two).plan().ranks == b.ranks
 
 
 def test_storage_and_walk_reach_the_recipe():
-    choices = ("two-sided", "waterfill", 0.3, "demo", None, [], 0)
-    plain = recipe_of(squeeze.recipe_values("demo", *choices, "factored", False))
-    best = recipe_of(squeeze.recipe_values("demo", *choices, "pivoted", True))
+    chosen = ("two-sided", "waterfill", 0.3, "demo", None, [], 0)
+    plain = recipe_of(choices.recipe_values("demo", *chosen, "factored", False))
+    best = recipe_of(choices.recipe_values("demo", *chosen, "pivoted", True))
     assert plain.walk is None and plain.storage == "factored"
-    assert best.decisive() == recipe_of({**squeeze.BEST, "ratio": 0.3}).decisive()
+    assert best.decisive() == recipe_of({**choices.BEST, "ratio": 0.3}).decisive()
 
 
 def test_pivoted_storage_keeps_more_rank(house):
@@ -132,14 +189,22 @@ def test_pivoted_storage_keeps_more_rank(house):
     assert all(ranks["pivoted"][p] > r for p, r in ranks["factored"].items() if r is not None)
 
 
-def test_a_plan_that_points_do_not_change_is_judged_first_and_its_line_stays(house, tiny, tiny_file, monkeypatch):
-    monkeypatch.setattr(squeeze_handlers, "FRAME", 0.0)
-    recipe = _tiny_recipe(tiny, tiny_file)
-    states = list(squeeze_handlers.settle(house, recipe, "a", house.next_turn("a"), None))
-    said = [shown.status for shown, _ in states if shown is not None]
-    assert said[0].startswith("Measured: perplexity") and "Measuring" not in said[0]
-    between = [s for s in said if "Measuring: " in s]
-    assert between and all(s.startswith(said[0]) for s in between)
+def test_a_rule_that_looks_at_no_losses_measures_nothing(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="uniform", measure="table")
+    assert settled(house, recipe)[-1][0].status.startswith("Measured: perplexity")
+    assert not sum(map(len, house.view(recipe).points.values()))
+
+
+def test_predicted_measured_and_believed_are_drawn_apart(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="settled")
+    house.bench(recipe)
+    path = house.view(recipe).body.sites[0].path
+    shown = settled(house, recipe, selected=path)[-1][0].sensitivity
+    names = [t.name for t in shown.data]
+    assert any(n.endswith("predicted") for n in names) and any(n.endswith("measured") for n in names)
+    assert "believed ± 1 sd" in names
+    predicted, measured = (next(t for t in shown.data if t.name.endswith(n)) for n in ("predicted", "measured"))
+    assert predicted.line.dash == "dash" and measured.line.dash == "solid" and "open" in predicted.marker.symbol
 
 
 def test_a_walk_is_judged_without_points_under_a_label_of_its_own(house, tiny, tiny_file):

@@ -32,7 +32,8 @@ zero.serve(house)
 from lowrank_core.ui import house as rooms
 real_view = rooms.best_view
 rooms.best_view = lambda recipe, store, device, dtype: real_view(recipe, store, "cpu", dtype)
-recipe = Recipe(model=sys.argv[2], text=sys.argv[3], windows=4, window=32, probe_windows=2, ratio=0.4)
+recipe = Recipe(model=sys.argv[2], text=sys.argv[3], windows=4, window=32, probe_windows=2, ratio=0.4,
+                allocator="strs", measure="table")
 found = {}
 """
 DRAG = """

@@ -1,0 +1,121 @@
+"""All that is known of what the units cost: spectra, measured points, and what follows from both (numpy only)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..allocation.beliefs import Beliefs, believe, noise_of
+from ..settings import CANDIDATES
+from ..types import Point, Spectrum, Unit, rank_at
+
+Points = Mapping[str, Mapping[float, Point]]  # path → keep → Point
+LEAST_FACTOR = 0.05  # of the prediction: however low points lie, a cut is never believed to be for nothing
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What spectra alone say of the units at the candidates, worked out once."""
+
+    units: tuple[Unit, ...]
+    spectra: Mapping[str, Spectrum]
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """(S, K) the candidates' ranks."""
+        return np.array([[rank_at(u, k) for k in CANDIDATES] for u in self.units])
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(S, K) predicted nats above dense."""
+        rows = zip(self.units, self.ranks, strict=True)
+        return np.array([self.spectra[u.path].predicted(ranks) for u, ranks in rows])
+
+    @cached_property
+    def curves(self) -> tuple[np.ndarray, ...]:
+        """Per unit (max rank + 1,) predicted nats at every rank."""
+        return tuple(np.asarray(self.spectra[u.path].predicted(np.arange(u.max_rank + 1))) for u in self.units)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Path → row."""
+        return {u.path: i for i, u in enumerate(self.units)}
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The grid, the points measured by now, and what is believed of every candidate."""
+
+    grid: Grid
+    points: Points
+    pace: Mapping[str, int] = field(default_factory=dict)  # path → the largest rank that is as fast as dense
+
+    @classmethod
+    def of(cls, units: Iterable[Unit], spectra: Mapping[str, Spectrum], points: Points | None = None) -> "Knowledge":
+        return cls(Grid(tuple(units), spectra), points or {})
+
+    def knowing(self, point: Point) -> "Knowledge":
+        """With one more point, or the same one on more windows."""
+        row = {**self.points.get(point.path, {}), point.keep: point}
+        return replace(self, points={**self.points, point.path: row})
+
+    def unmeasured(self) -> "Knowledge":
+        """The same without its points."""
+        return replace(self, points={})
+
+    @cached_property
+    def windows(self) -> np.ndarray:
+        """(S, K) windows that each candidate was measured on, 0 for none."""
+        return self._table(lambda p: p.windows, 0).astype(int)
+
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """(S, K) measured nats above dense, NaN for none."""
+        return self._table(lambda p: p.delta_nll, np.nan)
+
+    @cached_property
+    def beliefs(self) -> Beliefs:
+        grid = self.grid
+        spread = self._table(lambda p: p.stderr * p.windows**0.5, 0.0)
+        noise = noise_of(spread, np.maximum(self.windows, 1), grid.predicted)
+        roles, blocks = [u.role for u in grid.units], [u.block for u in grid.units]
+        return believe(roles, blocks, np.array(CANDIDATES), grid.predicted, self.measured, noise)
+
+    @cached_property
+    def curves(self) -> dict[str, np.ndarray]:
+        """Path → (max rank + 1,) expected nats above dense at every rank, falling: predicted, times the factor believed
+        at the candidates and between them."""
+        if not self.points:
+            return dict(zip(self.grid.row, self.grid.curves, strict=True))
+        made = {}
+        rows = zip(self.grid.row, self.grid.curves, self.grid.ranks, self.beliefs.factor, strict=True)
+        for path, curve, ranks, factor in rows:
+            scale = np.interp(np.arange(len(curve)), ranks, np.maximum(factor, LEAST_FACTOR))
+            made[path] = np.maximum.accumulate((curve * scale)[::-1])[::-1]
+        return made
+
+    def table(self, units: Iterable[Unit]) -> dict[str, dict[float, float]]:
+        """Path → keep → loss above dense, of these units: what was measured where all of it was, on equally many
+        windows; what is believed as long as some of it was not."""
+        rows = [self.grid.row[u.path] for u in units]
+        seen = self.windows[rows]
+        whole = seen.min() > 0 and seen.min() == seen.max()
+        values = (self.measured if whole else self.beliefs.mean)[rows]
+        paths = [self.grid.units[i].path for i in rows]
+        return {p: dict(zip(CANDIDATES, row, strict=True)) for p, row in zip(paths, values.tolist(), strict=True)}
+
+    def expected(self, ranks: Mapping[str, int | None]) -> float:
+        """Summed expected nats above dense of a plan's ranks."""
+        return float(sum(self.curves[p][r] for p, r in ranks.items() if r is not None))
+
+    def _table(self, value, missing: float) -> np.ndarray:
+        found = np.full(self.grid.ranks.shape, missing, float)
+        place = {k: i for i, k in enumerate(CANDIDATES)}
+        for path, row in self.points.items():
+            if (i := self.grid.row.get(path)) is None:
+                continue
+            for keep, point in row.items():
+                if (j := place.get(keep)) is not None:  # other keeps may have been asked for by hand
+                    found[i, j] = value(point)
+        return found

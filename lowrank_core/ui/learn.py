@@ -1,0 +1,154 @@
+"""The Learn page: eight lessons, one at a time, and the map of the field below; filled when it is first opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..lessons import LESSONS, read_words
+from . import learn_handlers as handlers
+from . import plot
+from .squeeze import Ratio
+from .view import View
+
+MATH = [{"left": "$$", "right": "$$", "display": True}]
+OPTIONS = 3  # every question has as many
+
+
+@dataclass(frozen=True)
+class Learn:
+    """The page's components; all lessons share them."""
+
+    steps: gr.Radio
+    words: gr.Markdown
+    question: gr.Markdown
+    options: tuple[gr.Button, ...]
+    answer: gr.Markdown
+    back: gr.Button
+    forward: gr.Button
+    plot: gr.Plot
+    choice: gr.Dropdown
+    slider: gr.Slider
+    caption: gr.Markdown
+    field: gr.HTML
+
+    @property
+    def outputs(self) -> list:
+        return [
+            self.steps, self.words, self.question, *self.options, self.answer, self.back, self.forward,
+            self.choice, self.slider, self.plot, self.caption,
+        ]  # fmt: skip
+
+
+def layout() -> Learn:
+    """The page, empty: it is filled when its tab is opened."""
+    titles = [(f"{i} {read_words(lesson.key).title}", i) for i, lesson in enumerate(LESSONS, 1)]
+    steps = gr.Radio(titles, value=1, label="Step", elem_id="learn-steps")
+    with gr.Row(elem_id="learn"):
+        with gr.Column(scale=2, min_width=300):
+            words = gr.Markdown(latex_delimiters=MATH, elem_id="learn-words")
+            question = gr.Markdown(elem_id="learn-question")
+            options = tuple(gr.Button("", size="sm", elem_id=f"learn-option-{i}") for i in range(OPTIONS))
+            answer = gr.Markdown(latex_delimiters=MATH, elem_id="learn-answer")
+        with gr.Column(scale=3, min_width=300):
+            choice = gr.Dropdown([], label="Shown", visible=False, elem_id="learn-choice")
+            drawn = gr.Plot(show_label=False, elem_id="plot-learn")
+            slider = Ratio(0, 1, 0, step=0.01, label="", elem_id="learn-slider")
+            caption = gr.Markdown(elem_id="learn-caption", elem_classes="caption")
+            plot.tools("plot-learn", "The lesson's picture")
+    with gr.Row():
+        back = gr.Button("Back", size="sm", elem_id="learn-back")
+        forward = gr.Button("Next", size="sm", variant="primary", elem_id="learn-next")
+    gr.Markdown("### A map of the field\nWhat related systems do, and where to read about them.")
+    field = gr.HTML(elem_id="field")
+    return Learn(steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, field)
+
+
+def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], View]) -> None:
+    """Opening, stepping, dragging, choosing and answering; `read` gives the View of a model."""
+    answers = gr.State({})  # step → the option that was taken
+
+    def whole(name: str, step: int, choice: str | None, value: float | None, taken: dict) -> list:
+        """Values of `Learn.outputs`; a choice or a value that is None stands where it begins."""
+        lesson = LESSONS[step - 1]
+        layers = handlers.layers_of(lesson, read, name)
+        choices = list(lesson.choices(layers))
+        if choice not in [v for _, v in choices]:
+            choice = lesson.first(layers)
+        control, answer = lesson.control(choice), taken.get(step)
+        if value is None:
+            value = control.start if answer is None else control.told
+        said = handlers.words(lesson, layers, choice)
+        slider = Ratio(control.low, control.high, value, step=control.step, label=control.label)
+        buttons = [
+            gr.Button(text, variant="primary" if answer is not None and i == said.right else "secondary")
+            for i, text in enumerate(said.options)
+        ]
+        return [
+            step, handlers.before(lesson, said), f"**{said.question}**", *buttons, handlers.told(said, answer),
+            gr.Button(interactive=step > 1), gr.Button(interactive=step < len(LESSONS)),
+            gr.Dropdown(choices=choices, value=choice, label=lesson.choice, visible=bool(choices)),
+            slider, *handlers.picture(lesson, layers, choice, value),
+        ]  # fmt: skip
+
+    def opened(name, step, choice, value, taken, shown):
+        """Where the visitor was; at the first opening, where the lesson begins."""
+        return [*whole(name, step, choice, value if shown else None, taken), handlers.field_cards(), True]
+
+    def go(by: int) -> Callable:
+        return lambda name, step, taken: whole(name, min(max(step + by, 1), len(LESSONS)), None, None, taken)
+
+    def choose(name, step, choice, value, taken):
+        """Another choice; the slider stays where it is if it means the same there."""
+        lesson = LESSONS[step - 1]
+        choices = lesson.choices(handlers.layers_of(lesson, read, name))
+        same = len({lesson.control(v) for _, v in choices}) == 1
+        return whole(name, step, choice, value if same else lesson.control(choice).start, taken)
+
+    def renew(name, step, taken):
+        """Another model was loaded."""
+        return (
+            whole(name, step, None, None, taken) if LESSONS[step - 1].reads_model else [gr.skip() for _ in page.outputs]
+        )
+
+    def draw(name, step, choice, value):
+        lesson = LESSONS[step - 1]
+        layers = handlers.layers_of(lesson, read, name)
+        control = lesson.control(choice)
+        try:
+            value = min(max(float(value), control.low), control.high)
+        except (TypeError, ValueError):
+            value = control.start  # the number's box was emptied
+        return handlers.picture(lesson, layers, choice, value)
+
+    def take(option: int) -> Callable:
+        def taking(name, step, choice, taken):
+            taken = {**taken, step: option}
+            lesson = LESSONS[step - 1]
+            return [*whole(name, step, choice, lesson.control(choice).told, taken), taken]
+
+        return taking
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
+    at, shown = [model, page.steps], gr.State(False)
+    tab.select(
+        opened,
+        [*at, page.choice, page.slider, answers, shown],
+        [*page.outputs, page.field, shown],
+        trigger_mode="once",
+        **quiet,
+    )
+    page.steps.input(go(0), [*at, answers], page.outputs, trigger_mode="always_last", **quiet)
+    page.back.click(go(-1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
+    page.forward.click(go(1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
+    page.choice.input(
+        choose, [*at, page.choice, page.slider, answers], page.outputs, trigger_mode="always_last", **quiet
+    )
+    model.change(renew, [*at, answers], page.outputs, **quiet)
+    page.slider.input(
+        draw, [*at, page.choice, page.slider], [page.plot, page.caption], trigger_mode="always_last", **quiet
+    )
+    for i, option in enumerate(page.options):
+        option.click(take(i), [*at, page.choice, answers], [*page.outputs, answers], **quiet)

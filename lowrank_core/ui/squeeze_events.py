@@ -1,0 +1,122 @@
+"""What happens on the Squeeze page: any change previews at once, and measures when it rests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from ..allocation import ALLOCATORS
+from ..errors import LowRankError
+from ..methods import METHODS
+from ..study.recipe import Recipe
+from . import squeeze_handlers as handlers
+from .choices import BEST, recipe_values, spellings
+from .drawing import header
+from .house import House
+from .relay import explain, guarded
+from .squeeze import Squeeze, values
+
+STOPPED = "Stopped. Everything measured so far is kept."
+
+
+def connect(
+    page: Squeeze,
+    house: House,
+    model: gr.State,
+    make_recipe: Callable[[dict], Recipe],
+    strip: gr.HTML,
+    also: tuple = (),
+) -> None:
+    """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old.
+
+    `also`: other events that change the recipe.
+    """
+    turn = gr.State(0)
+
+    def preview(request: gr.Request, name, *choices):
+        *choices, site = choices
+        try:
+            recipe = make_recipe(recipe_values(name, *choices))
+        except LowRankError as error:
+            house.next_turn(request.session_hash)
+            return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
+        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
+        if house.visit(request.session_hash).turn != number:
+            return [gr.skip()] * 14  # a newer change is being answered: an older answer must not come after it
+        return [
+            *values(shown, trouble),
+            number,
+            *spellings(recipe),
+            gr.Dropdown(info=METHODS[recipe.method].line),
+            gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
+            strip_value(house, recipe, request.session_hash, "idle"),
+        ]
+
+    def settle(request: gr.Request, name, *choices):
+        *choices, site, number = choices
+        # gradio empties the outputs of a generator that ends without a yield: so nothing is changed first
+        yield [gr.skip()] * 9
+        if number < 0:
+            return  # a bad recipe: said by the preview
+        session = request.session_hash
+        recipe = make_recipe(recipe_values(name, *choices))
+        states = handlers.settle(house, recipe, session, number, site)
+        for shown, status in guarded(states, lambda line: (None, line)):
+            yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
+        # what a generator yields last is sent once more when it ends: it must not undo what came after it
+        visit = house.visit(session)
+        if visit.turn == number:
+            yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
+        elif visit.stopped:
+            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session, "idle")]
+        else:
+            yield [gr.skip()] * 9
+
+    def stop(request: gr.Request):
+        house.next_turn(request.session_hash)
+        house.visit(request.session_hash).stopped = True
+        return STOPPED
+
+    inputs = [model, *page.choices, page.site]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
+    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles, page.dense_blocks)]
+    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
+    triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
+    fixing = [page.rest, page.site, page.rank]
+    triggers += [
+        button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
+    ]
+    chosen = [page.method, page.allocator, page.storage, page.walk]
+    best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
+    triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
+    for trigger in triggers:
+        trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
+            settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
+        )
+    page.stop.click(stop, None, page.status, queue=False, **quiet)
+
+
+def fixed(rest: dict, site: str | None, rank: float | None) -> dict:
+    """The recipe's other fields with the highlighted layer kept at a rank, 0 for dense."""
+    if not site or rank is None:
+        return rest
+    return {**rest, "overrides": {**rest.get("overrides", {}), site: int(rank) or None}}
+
+
+def freed(rest: dict, site: str | None, rank: float | None) -> dict:
+    """The recipe's other fields with the highlighted layer's rank left to the allocator."""
+    return {**rest, "overrides": {p: r for p, r in rest.get("overrides", {}).items() if p != site}}
+
+
+def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
+    """The header strip for a session."""
+    visit = house.visit(session)
+    try:
+        view = house.view(recipe)
+    except LowRankError:  # a text that cannot be fetched: the status line says so
+        return gr.skip()
+    if visit.recipe is None or visit.recipe.model != recipe.model:
+        return header(view, None, recipe, status, house.memory_line())
+    return header(view, visit.plan, visit.recipe, status, house.memory_line())

@@ -1,0 +1,76 @@
+"""Every page for everybody: no serious finding of axe, no request to another host, no mouse needed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from .pages import open_page, tabs
+
+FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
+  .filter(v => ["serious", "critical"].includes(v.impact))
+  .map(v => `${v.id}: ${v.help}: ${v.nodes.map(n => n.target.join(" ")).slice(0, 5).join("; ")}`)"""
+
+
+def axe() -> str:
+    """axe-core's source; skips, saying why, where the package that carries it is missing."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("NO AXE: pip install axe-playwright-python")
+    return (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious_on_any_page(browser, studio, width, scheme):
+    source = axe()
+    page = open_page(browser, studio, width, scheme)
+    page.evaluate(source)
+    found = {name: page.evaluate(FINDINGS) for name in tabs(page)}
+    page.context.close()
+    assert len(found) >= 4 and not any(found.values()), found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_asks_another_host(browser, studio, scheme):
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    page, asked = context.new_page(), []
+    page.on("request", lambda r: asked.append(r.url))
+    page.on("websocket", lambda w: asked.append(w.url))
+    page.goto(studio)
+    page.wait_for_selector("#plot-a .js-plotly-plot .plot-container", timeout=60_000)
+    names = list(tabs(page))
+    context.close()
+    own = (studio, studio.replace("http:", "ws:"), "data:", "blob:")
+    assert len(names) >= 4 and len(asked) > 5
+    assert not [url for url in asked if not url.startswith(own)]
+
+
+def test_no_page_is_wider_than_its_window(browser, studio):
+    for width in (390, 2560):
+        page = open_page(browser, studio, width, "light")
+        wide = {
+            name: page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            for name in tabs(page)
+        }
+        page.context.close()
+        assert all(extra <= 1 for extra in wide.values()), wide
+
+
+def test_a_chat_needs_no_mouse(page):
+    def press_until(check: str, most: int = 60) -> None:
+        for _ in range(most):
+            if page.evaluate(f"(() => {{ const at = document.activeElement; return {check}; }})()"):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"no focus where {check}")
+
+    press_until("at.role === 'tab' || at.getAttribute('role') === 'tab'")
+    for _ in range(8):
+        if page.evaluate("document.activeElement.innerText.trim()") == "Chat":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    press_until("!!at.closest('#chat-box')")
+    page.keyboard.type("What does a cow say?")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#chat-dense').innerText.includes('moo')", timeout=90_000)
