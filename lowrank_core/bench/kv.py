@@ -174,21 +174,22 @@ def markdown(found: KVBench) -> str:
     ratios = tuple(dict.fromkeys(r.kv_ratio_asked for r in found.rows))
     parts = []
     for text, dense in found.dense.items():
+        of = dense.setting
         parts.append(
-            f"Nats per token above dense on {dense.setting.text} ({dense.setting.windows} × {dense.setting.window} "
-            f"tokens); the dense model has perplexity {dense.perplexity:.3f}. Model {Path(found.model).name} in {found.dtype} on "
-            f"{found.device}, weights dense but for the keys' and values' own layers. KV ratio: the share of each "
-            "token's keys and values that is not stored."
+            f"Nats per token above dense on {of.text} ({of.windows} × {of.window} tokens); dense, it has perplexity "
+            f"{dense.perplexity:.3f}. Model {Path(found.model).name} in {found.dtype} on {found.device}, weights dense "
+            "but for the keys' and values' own layers. KV ratio: the share of each token's keys and values that is not "
+            "stored."
         )
         header = ("method", "allocator", *(f"KV ratio {r:g}" for r in ratios))
         parts.append(_table([header, *([*k, *(f"{r.nll_above_dense:.4f}" for r in of)] for k, of in _by(found, text))]))
     first = next(iter(found.dense))
     of = next(iter(_by(found, first)))
+    steps = ", ".join(f"{ms:.2f} ms at {c}" for c, ms in found.step_ms.items())
     parts.append(
         f"What a cache stores per token, in bytes summed over its tensors after one window, by {' and '.join(of[0])} "
-        f"(the ordinary cache stores {found.dense_bytes_per_token:,.1f} in {found.dtype}); and what rebuilding adds to each "
-        "decoded token, for all blocks, by context. "
-        f"A whole step of the dense model: {', '.join(f'{ms:.2f} ms at {c}' for c, ms in found.step_ms.items())}."
+        f"(the ordinary cache stores {found.dense_bytes_per_token:,.1f} in {found.dtype}); and what rebuilding adds to "
+        f"each decoded token, for all blocks, by context. A whole step of the dense model: {steps}."
     )
     lines = [("KV ratio", "float32", "bfloat16", "of dense", *(f"rebuild at {c}" for c in of[1][0].rebuild_ms))]
     for r in of[1]:
