@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -173,29 +174,27 @@ def markdown(found: KVBench) -> str:
     ratios = tuple(dict.fromkeys(r.kv_ratio_asked for r in found.rows))
     parts = []
     for text, dense in found.dense.items():
+        of = dense.setting
         parts.append(
-            f"Nats per token above dense on {text} ({dense.setting.windows} × {dense.setting.window} tokens); the "
-            f"dense model has perplexity {dense.perplexity:.3f}. Model {found.model} in {found.dtype} on "
-            f"{found.device}, weights dense but for the keys' and values' own layers. KV ratio: the share of each "
-            "token's keys and values that is not stored."
+            f"Nats per token above dense on {of.text} ({of.windows} × {of.window} tokens); dense, it has perplexity "
+            f"{dense.perplexity:.3f}. Model {Path(found.model).name} in {found.dtype} on {found.device}, weights dense "
+            "but for the keys' and values' own layers. KV ratio: the share of each token's keys and values that is not "
+            "stored."
         )
         header = ("method", "allocator", *(f"KV ratio {r:g}" for r in ratios))
         parts.append(_table([header, *([*k, *(f"{r.nll_above_dense:.4f}" for r in of)] for k, of in _by(found, text))]))
     first = next(iter(found.dense))
+    of = next(iter(_by(found, first)))
+    steps = ", ".join(f"{ms:.2f} ms at {c}" for c, ms in found.step_ms.items())
     parts.append(
-        f"Bytes per token, summed over the tensors that a cache holds after one window of {first}; the ordinary cache "
-        f"stores {found.dense_bytes_per_token:,.1f} in {found.dtype}. Rebuilding: milliseconds that each decoded token "
-        "takes more, for all blocks, by context. "
-        f"A whole step of the dense model: {', '.join(f'{ms:.2f} ms at {c}' for c, ms in found.step_ms.items())}."
+        f"What a cache stores per token, in bytes summed over its tensors after one window, by {' and '.join(of[0])} "
+        f"(the ordinary cache stores {found.dense_bytes_per_token:,.1f} in {found.dtype}); and what rebuilding adds to "
+        f"each decoded token, for all blocks, by context. A whole step of the dense model: {steps}."
     )
-    contexts = tuple(found.rows[0].rebuild_ms) if found.rows else ()
-    lines = [
-        ("method", "allocator", "KV ratio", "float32", "bfloat16", "of dense", *(f"rebuild at {c}" for c in contexts))
-    ]
-    for r in (r for r in found.rows if r.text == first):
-        times = (f"{r.rebuild_ms[c]:.2f} ms" for c in contexts)
+    lines = [("KV ratio", "float32", "bfloat16", "of dense", *(f"rebuild at {c}" for c in of[1][0].rebuild_ms))]
+    for r in of[1]:
         stored = (f"{r.bytes_per_token_float32:,.1f}", f"{r.bytes_per_token_bfloat16:,.1f}", f"{r.share_of_dense:.4f}")
-        lines.append((r.method, r.allocator, f"{r.kv_ratio_asked:g}", *stored, *times))
+        lines.append((f"{r.kv_ratio_asked:g}", *stored, *(f"{ms:.2f} ms" for ms in r.rebuild_ms.values())))
     parts.append(_table(lines))
     return "\n\n".join(parts)
 
