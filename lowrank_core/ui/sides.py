@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..methods import METHODS
@@ -39,6 +39,7 @@ class Ready:
     model: nn.Module
     plan: Plan | None = None  # None: dense
     units: tuple[Unit, ...] = ()
+    running: nn.Module | None = None  # what replies in its place, in the forms that are fastest here
 
     @property
     def loaded(self) -> LoadedModel:
@@ -65,6 +66,12 @@ def side_of(key: str, recipe: Recipe, visit: Visit) -> Side:
     elif kind == "tried":
         recipe = visit.tried.get(name, recipe)
     return Side(recipe_label(recipe), recipe)
+
+
+def run_ready(house: House, found: Ready, lane: str, turn: int):
+    """The Ready side with what is to reply in its model's place; None where it was stopped."""
+    running = yield from told(house.steps(house.fastest(found.model), lane, turn))
+    return None if running is None else replace(found, running=running)
 
 
 def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, turn: int):
