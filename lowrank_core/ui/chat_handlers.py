@@ -195,7 +195,8 @@ def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
     found: list[list[tuple[float, float]]] = [[], []]
     for _ in range(rounds):
         for i, r in enumerate(shown):
-            replies = stream(r.running, r.loaded.tokenizer, last.prompts[i], Sampling(most + 1), r.loaded.folder.context)
+            sampling, context = Sampling(most + 1), r.loaded.folder.context
+            replies = stream(r.running, r.loaded.tokenizer, last.prompts[i], sampling, context)
             end = None
             while house.visit(lane).turn == turn:
                 with house.device():  # given back after every token: nobody waits for a whole reply
