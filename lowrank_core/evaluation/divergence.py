@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 TOP = 3
+ROWS = 64  # tokens at a time whose whole distributions are compared
 Likely = tuple[tuple[int, float], ...]  # the likeliest tokens and their probabilities, falling
 
 
@@ -26,22 +27,24 @@ def token_divergence(
 ) -> tuple[TokenDivergence, ...]:
     """The TokenDivergence of every token of a reply, from one pass of each model.
 
-    prompt (1, T) token ids; memory: two times len(reply) × vocabulary floats.
+    prompt (1, T) token ids; memory: two times len(reply) × vocabulary logits in the models' dtype.
     """
     if not reply:
         return ()
     device = next(first.parameters()).device
     ids = torch.cat([prompt.to(device), torch.tensor([list(reply)], device=device)], 1)
-    p, q = (_log_probabilities(model, ids, len(reply)) for model in (first, second))
-    kl = nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).clamp(min=0)  # −1e-8 is rounding
-    likely = [_likely(x, top) for x in (p, q)]
-    return tuple(map(TokenDivergence, reply, kl.tolist(), *likely))
+    found: list[TokenDivergence] = []
+    for rows in zip(*(_logits(model, ids, len(reply)).split(ROWS) for model in (first, second)), strict=True):
+        p, q = (x.float().log_softmax(-1) for x in rows)
+        kl = nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).clamp(min=0)  # −1e-8 is rounding
+        tokens = reply[len(found) : len(found) + len(p)]
+        found += map(TokenDivergence, tokens, kl.tolist(), _likely(p, top), _likely(q, top))
+    return tuple(found)
 
 
-def _log_probabilities(model: nn.Module, ids: Tensor, count: int) -> Tensor:
-    """(count, V) of the last `count` tokens of ids (1, T), each given those before it."""
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits
-    return logits[0, -count - 1 : -1].float().log_softmax(-1)
+def _logits(model: nn.Module, ids: Tensor, count: int) -> Tensor:
+    """(count, V) for the last `count` tokens of ids (1, T), each given those before it."""
+    return model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits[0, -count - 1 : -1]
 
 
 def _likely(log_probabilities: Tensor, top: int) -> list[Likely]:

@@ -103,8 +103,9 @@ def search(shown: Replay) -> go.Figure:
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 5, "color": color},
-            text=[f"{n}: {v:+.2g}" for n, v, p in zip(shown.names, shown.losses, part, strict=True) if p],
-            hovertemplate="%{text}<extra>measured</extra>",
+            customdata=[[n, float(f"{v:.3g}")] for n, v, p in zip(shown.names, shown.losses, part, strict=True) if p],
+            meta=["layer", "loss"],
+            hovertemplate="%{customdata[0]}: %{customdata[1]:+.2~g}<extra>measured</extra>",
         )
     made.add_shape(
         type="rect", x0=shown.low, x1=shown.high, y0=0, y1=1, yref="y domain", line={"width": 0},
@@ -122,7 +123,8 @@ def search(shown: Replay) -> go.Figure:
         keep[at] = cost(u, rank) / u.parameters
         text[at] = f"{u.label}: {'dense' if rank is None else f'rank {rank}'}, keeps {keep[at]:.0%}"
     made.add_heatmap(
-        z=keep.round(3), x=blocks, y=roles, text=text, hovertemplate="%{text}<extra></extra>", xaxis="x2", yaxis="y2",
+        name="keep", z=keep.round(3), x=blocks, y=roles, text=text, hovertemplate="%{text}<extra></extra>",
+        xaxis="x2", yaxis="y2",
         colorscale="Cividis", zmin=0, zmax=1, xgap=2, ygap=2,
         colorbar={"title": {"text": "keep"}, "tickformat": ".0%", "thickness": 12, "len": 0.42, "y": 0.21},
     )  # fmt: skip

@@ -105,7 +105,8 @@ def reply(
     yield Turned(*chats), "Loading the model …"
     shown = []
     for side in pair[::-1] if swapped else pair:
-        found = yield from sides.ready(house, side, recipe, session, lane, turn)
+        found = yield from sides.ready(house, side, recipe, session, lane, turn, as_it_is=True)
+        found = found and (yield from sides.run_ready(house, found, lane, turn))
         if found is None:
             break
         shown.append(found)
@@ -141,7 +142,7 @@ def _stream(house: House, lane: str, turn: int, shown: list[Ready], chats, optio
     )
     pair = stream_pair(
         *(
-            stream(r.model, tokenizer, prompt, sampling, context)
+            stream(r.running, tokenizer, prompt, sampling, context)
             for r, prompt, context in zip(shown, prompts, contexts, strict=True)
         )
     )
@@ -183,22 +184,33 @@ def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, 
 
 
 def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
-    """Of each: time to the first token and tokens a second, in turns, with nothing else on the device."""
+    """Of each: time to the first token and tokens a second, in turns, with nothing else on the device.
+
+    A slow model is timed over fewer tokens, once.
+    """
     from ..generation.stream import Sampling, stream
 
-    tokenizer, sampling = shown[0].loaded.tokenizer, Sampling(TIMED + 1)
+    slowest = min((r.tokens_per_second for r in last.replies if r.tokens_per_second), default=TIMED)
+    rounds, most = (ROUNDS, TIMED) if slowest > TIMED else (1, max(3, int(slowest)))
     found: list[list[tuple[float, float]]] = [[], []]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for i, r in enumerate(shown):
+            sampling, context = Sampling(most + 1), r.loaded.folder.context
+            replies = stream(r.running, r.loaded.tokenizer, last.prompts[i], sampling, context)
+            end = None
+            while house.visit(lane).turn == turn:
+                with house.device():  # given back after every token: nobody waits for a whole reply
+                    step = next(replies, None)
+                if step is None:
+                    break
+                end = step
             if house.visit(lane).turn != turn:
                 return ["", ""]
-            with house.device():
-                *_, end = stream(r.model, tokenizer, last.prompts[i], sampling, r.loaded.folder.context)
             found[i].append((end.prefill_seconds, end.tokens_per_second))
             yield None, "Measuring each alone …"
     said = []
     for prefills, speeds in (zip(*f, strict=True) for f in found):
         speed = statistics.median(speeds)
         first = f"alone: first token after {1000 * statistics.median(prefills):.0f} ms"
-        said.append(f"{first}, {speed:.0f} tokens/s" if speed else first)
+        said.append(f"{first}, {speed:.3g} tokens/s" if speed else first)
     return said

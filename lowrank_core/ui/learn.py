@@ -9,6 +9,7 @@ import gradio as gr
 
 from ..lessons import LESSONS, read_words
 from . import learn_handlers as handlers
+from . import plot
 from .squeeze import Ratio
 from .view import View
 
@@ -53,15 +54,16 @@ def layout() -> Learn:
             answer = gr.Markdown(latex_delimiters=MATH, elem_id="learn-answer")
         with gr.Column(scale=3, min_width=300):
             choice = gr.Dropdown([], label="Shown", visible=False, elem_id="learn-choice")
-            plot = gr.Plot(show_label=False, elem_id="plot-learn")
+            drawn = gr.Plot(show_label=False, elem_id="plot-learn")
             slider = Ratio(0, 1, 0, step=0.01, label="", elem_id="learn-slider")
             caption = gr.Markdown(elem_id="learn-caption", elem_classes="caption")
+            plot.tools("plot-learn", "The lesson's picture")
     with gr.Row():
         back = gr.Button("Back", size="sm", elem_id="learn-back")
         forward = gr.Button("Next", size="sm", variant="primary", elem_id="learn-next")
     gr.Markdown("### A map of the field\nWhat related systems do, and where to read about them.")
     field = gr.HTML(elem_id="field")
-    return Learn(steps, words, question, options, answer, back, forward, plot, choice, slider, caption, field)
+    return Learn(steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, field)
 
 
 def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], View]) -> None:

@@ -105,6 +105,13 @@ def connect(
         except LowRankError:
             return SKIP  # Squeeze says what is wrong
 
+    def stale(held, *values):
+        try:
+            old = "recipe" in held and held["recipe"] != recipe_of(values)
+        except LowRankError:
+            return SKIP
+        return "The table is of an earlier recipe: measure again." if old else SKIP
+
     def recipe_file(*values):
         try:
             recipe = recipe_of(values)
@@ -137,6 +144,7 @@ def connect(
     )  # fmt: skip
     page.storage.change(code, [page.storage, *chosen], page.code, **QUIET)
     squeeze.command.change(code, [page.storage, *chosen], page.code, **QUIET)
+    squeeze.command.change(stale, [page.held, *chosen], page.status, **QUIET)
     saves(page.recipe, recipe_file, chosen)
     saves(page.table_csv, table_csv, [page.held])
     saves(page.sweep_csv, sweep_csv, [page.held])

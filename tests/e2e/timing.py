@@ -1,6 +1,7 @@
 """Measure what a visitor waits for: `python -m tests.e2e.timing`; prints milliseconds, medians and worst cases.
 
-First plot after the process's start; predicted curves after a key press; first measured point; Stop.
+First plot after the process's start and what the page weighs; marks in See and predicted curves in Squeeze after a key
+press; first measured point; Stop; how long the page is held up while two chats of 500 tokens grow.
 """
 
 import os
@@ -22,7 +23,14 @@ WATCH = """() => {
   window.stamps = {};
   const note = (key, selector) => new MutationObserver(() => { window.stamps[key] = performance.now(); }).observe(
     document.querySelector(selector), {subtree: true, childList: true, characterData: true, attributes: true});
-  note('readout', '#plan-readout'); note('curves', '#plot-e');
+  note('readout', '#plan-readout'); note('curves', '#plot-e'); note('see', '#plot-d'); note('table', '#readout');
+}"""
+HOLD_UPS = """() => {
+  window.held = []; window.grown = 0;
+  new PerformanceObserver(l => l.getEntries().forEach(e => window.held.push(e.duration))).observe(
+    {entryTypes: ['longtask']});  // what takes longer than 50 ms
+  new MutationObserver(() => window.grown++).observe(document.querySelector('#chat-dense'),
+    {subtree: true, childList: true, characterData: true});
 }"""
 
 
@@ -61,16 +69,16 @@ def wait(check, limit: float = 60) -> float:
     return time.perf_counter() - began
 
 
-def drags(page: Page, count: int) -> list[float]:
-    """Seconds from a key press on the slider to the redrawn sensitivity plot, `count` times."""
+def drags(page: Page, count: int, slider: str = "#ratio", what: str = "curves", beside: str = "readout") -> list[float]:
+    """Seconds from a key press on a slider until a plot and a text beside it are drawn again, `count` times."""
     taken = []
     page.evaluate(WATCH)
-    page.locator("#ratio input[type=range]").focus()
+    page.locator(f"{slider} input[type=range]").focus()
     for i in range(count):
         page.evaluate("() => { window.stamps = {}; window.pressed = performance.now(); }")
         page.keyboard.press("ArrowRight" if i < count // 2 else "ArrowLeft")
-        page.wait_for_function("() => window.stamps.curves && window.stamps.readout", timeout=20_000)
-        waited = "() => (Math.max(window.stamps.curves, window.stamps.readout) - window.pressed) / 1000"
+        page.wait_for_function(f"() => window.stamps.{what} && window.stamps.{beside}", timeout=20_000)
+        waited = f"() => (Math.max(window.stamps.{what}, window.stamps.{beside}) - window.pressed) / 1000"
         taken.append(page.evaluate(waited))
         time.sleep(0.15)
     return taken
@@ -92,9 +100,39 @@ def first_point(page: Page, text: Path) -> tuple[float, float]:
     return point, wait(lambda: "Stopped" in status.inner_text())
 
 
+def long_chat(page: Page) -> tuple[int, list[float]]:
+    """How often the page was drawn anew while both chats grew to 500 tokens, and the seconds of each hold-up."""
+    page.get_by_role("tab", name="Chat").click()
+    page.get_by_text("Sampling, system prompt").click()
+    length = page.locator("#chat-length input[type=number]")
+    length.fill("512")
+    length.press("Enter")
+    page.locator("#chat-raw input").check()
+    page.evaluate(HOLD_UPS)
+    page.locator("#chat-box textarea").fill("One day the")
+    page.locator("#chat-send").click()
+    page.wait_for_selector("#strip-tokens .strip", timeout=180_000)
+    grown, held = page.evaluate("[window.grown, window.held]")
+    return grown, [ms / 1000 for ms in held]
+
+
+def weight(browser, port: int) -> tuple[float, float]:
+    """MB that the first visit transfers: of scripts, and of all."""
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{port}")
+    page.wait_for_selector(PLOT)
+    sizes = page.evaluate(
+        "performance.getEntries().filter(e => e.encodedBodySize).map(e => [e.initiatorType, e.encodedBodySize])"
+    )
+    page.context.close()
+    return sum(n for kind, n in sizes if kind == "script") / 1e6, sum(n for _, n in sizes) / 1e6
+
+
 def show(name: str, seconds: list[float]) -> None:
-    middle, worst = 1000 * statistics.median(seconds), 1000 * max(seconds)
-    print(f"{name}: median {middle:.0f} ms, worst {worst:.0f} ms of {len(seconds)}")
+    ordered = [1000 * s for s in sorted(seconds)]
+    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    middle = statistics.median(ordered)
+    print(f"{name}: median {middle:.0f} ms, p95 {p95:.0f} ms, worst {ordered[-1]:.0f} ms of {len(seconds)}", flush=True)
 
 
 def main() -> None:
@@ -113,6 +151,8 @@ def main() -> None:
         page.goto(f"http://127.0.0.1:{port}")
         page.wait_for_selector(PLOT)
         time.sleep(12)  # the model is loaded behind the page
+        print("first visit: {1:.1f} MB, of that scripts {0:.1f} MB".format(*weight(browser, port)))
+        show("marks in See after a key press", drags(page, 20, "#see-keep", "see", "table"))
         page.get_by_role("tab", name="Squeeze").click()
         page.wait_for_selector("#plot-e .js-plotly-plot .plot-container")
         time.sleep(1)
@@ -120,6 +160,10 @@ def main() -> None:
         points, stops = zip(*[first_point(page, text)], strict=True)
         show("first measured point", list(points))
         show("Stop", list(stops))
+        time.sleep(2)
+        grown, held = long_chat(page)
+        print(f"two chats of 500 tokens: drawn {grown} times, {len(held)} of them held up for more than 50 ms")
+        show("those", held or [0.0])
         process.kill()
 
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lowrank_core.generation import ready as room
+from lowrank_core.generation.decoder import Decoder
 from lowrank_core.generation.forms import Matrices, dense, fold, matrices_of, padded, reordered
 from lowrank_core.generation.products import Products, coarse
 from lowrank_core.generation.ready import Form, ready
@@ -106,6 +107,35 @@ def test_sites_of_an_input_group_do_share_one_product(models, model_type: str) -
             module.first.call = counted(module.first, module.first.call)
     made(input_ids=IDS, use_cache=False)
     assert len(seen) == len(set(seen))  # a product that was computed twice was not shared
+
+
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
+@pytest.mark.parametrize("model_type", KINDS)
+@torch.no_grad()
+def test_it_decodes_as_the_plain_one_does(model_type: str, dtype) -> None:
+    plain = compressed(random_model(model_type, dtype), "factored", 12)
+    made = ready(plain, form=Form(joined=True))
+    before = plain.config._attn_implementation
+    decoders = [Decoder(m, 12) for m in (plain, made)]
+    for start, end in ((0, 7), *((i, i + 1) for i in range(7, 12))):  # beyond the sliding windows, too
+        wanted, found = (d.run(IDS[:, start:end]) for d in decoders)
+        assert close(found, wanted, BOUNDS[dtype])
+    assert plain.config._attn_implementation == before  # its configuration is its own
+
+
+def test_heads_that_share_keys_are_read_in_one_product(models, monkeypatch) -> None:
+    seen = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        "torch.nn.functional.scaled_dot_product_attention",
+        lambda q, k, v, **more: seen.append((tuple(q.shape), more)) or attend(q, k, v, **more),
+    )
+    decoder = Decoder(ready(models("llama"), form=Form()), 12)
+    for ids in (IDS[:, :7], IDS[:, 7:8]):
+        decoder.run(ids)
+    prompt, step = seen[0], seen[2]
+    assert prompt[0] == (2, 4, 7, 8) and prompt[1]["enable_gqa"]
+    assert step[0] == (2, 2, 2, 8) and "enable_gqa" not in step[1]
 
 
 @pytest.mark.parametrize("storage", STORAGES)

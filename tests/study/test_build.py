@@ -14,7 +14,7 @@ from lowrank_core.evaluation.sensitivity import Probe
 from lowrank_core.jobs import finish
 from lowrank_core.methods import METHODS, Factorization
 from lowrank_core.store import Store
-from lowrank_core.study import artefacts, build, compress, pricing
+from lowrank_core.study import artefacts, build, compress
 from lowrank_core.study.factoring import unit_modules
 from lowrank_core.study.recipe import Recipe
 from lowrank_core.study.shelf import Shelf, size

@@ -16,12 +16,14 @@ import threading
 import time
 from pathlib import Path
 
+from ..tiny import tiny_llama
+
 ROOT = Path(__file__).resolve().parents[2]
-QUESTIONS = ("What does a cow say?", "What does a duck say?", "What does a dog say?", "What does a cat say?",
-             "What is the capital of France?", "What colour is the sky?", "How many legs does a spider have?",
-             "How much is three plus four?")  # fmt: skip
+QUESTIONS = ("cow", "fox", "boat", "owl", "sky", "river", "eight", "thank you")
+MODELS = {"tiny/one": {}, "tiny/two": {"num_hidden_layers": 2, "tie_word_embeddings": False}}
 LINK = {"windows": "8", "window": "64", "probe_windows": "2"}  # small enough to be measured while one looks
 OURS = "The studio failed"
+COMMIT = "e" * 40
 SERVER = """
 import json, os, sys
 from pathlib import Path
@@ -43,10 +45,21 @@ for line in sys.stdin:
 """
 
 
+def downloaded(home: Path) -> None:
+    """Two tiny models in the Hub's cache below `home`, as if they had been downloaded."""
+    for name, config in MODELS.items():
+        folder = home / "hub" / f"models--{name.replace('/', '--')}"
+        tiny_llama(folder / "snapshots" / COMMIT, **config)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(COMMIT)
+
+
 class Studio:
     """A public studio in a process of its own."""
 
     def __init__(self, cache: Path, **environment: str):
+        downloaded(cache / "home")
+        environment = {"HF_HOME": str(cache / "home"), "HF_HUB_OFFLINE": "1", **environment}
         known = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
         known |= {"LOWRANK_CACHE": str(cache), "GRADIO_TEMP_DIR": str(cache / "uploads"), "PYTHONPATH": str(ROOT)}
         self.log = open(cache / "studio.log", "w")  # noqa: SIM115
@@ -54,7 +67,7 @@ class Studio:
             [sys.executable, "-c", SERVER], cwd=cache, env=known | environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
         )  # fmt: skip
-        self.url = self._said(lambda line: line.startswith("http")).strip()
+        self.url = self._said(lambda line: line.startswith("http")).strip().rstrip("/")
 
     def state(self) -> dict:
         """The line, the device, the visits and the memory of this moment."""
@@ -71,7 +84,8 @@ class Studio:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.log.close()
+        for file in (self.process.stdin, self.process.stdout, self.log):
+            file.close()
 
 
 class Visitor:
@@ -83,7 +97,7 @@ class Visitor:
         self.client = Client(url, verbose=False, httpx_kwargs={"params": LINK, "timeout": 60})
         for endpoint in self.client.endpoints.values():  # what a browser may call, we may
             endpoint.is_valid = True
-        self.number, self.rng = number, random.Random(number)
+        self.number, self.rng, self.model = number, random.Random(number), "demo"
         self.done: dict[str, int] = {}
         self.elements = {c["props"].get("elem_id"): c["id"] for c in self.client.config["components"]}
         self.dependencies = self.client.config["dependencies"]
@@ -96,23 +110,40 @@ class Visitor:
     def after(self, first: dict) -> dict:
         return next(d for d in self.dependencies if d.get("trigger_after") == first["id"])
 
-    def submit(self, dependency: dict, **changed):
-        """Call a handler with the page's first values, some of them changed by element or label."""
-        components = {c["id"]: c for c in self.client.config["components"]}
-        values = []
+    def values(self, dependency: dict, **changed) -> list:
+        """The page's first values for a handler's inputs, some changed by element, label or type; None for states."""
+        components, values = {c["id"]: c for c in self.client.config["components"]}, []
         for number in dependency["inputs"]:
-            component = components[number]
-            if component["type"] == "state":
-                continue
-            props = component["props"]
+            kind, props = components[number]["type"], components[number]["props"]
             name = (props.get("elem_id") or props.get("label") or "").replace("-", "_")
-            values.append(changed.get(name, changed.get(component["type"], props.get("value"))))
-        return self.client.submit(*values, fn_index=dependency["id"])
+            values.append(None if kind == "state" else changed.get(name, changed.get(kind, props.get("value"))))
+        return values
+
+    def submit(self, dependency: dict, **changed):
+        """Call a handler with these values, as a browser does."""
+        kinds = {c["id"]: c["type"] for c in self.client.config["components"]}
+        values = zip(dependency["inputs"], self.values(dependency, **changed), strict=True)
+        return self.client.submit(*(v for n, v in values if kinds[n] != "state"), fn_index=dependency["id"])
+
+    def post(self, dependency: dict, **changed) -> str:
+        """The same by hand, with nothing uploaded or checked on this side; everything that came back."""
+        import httpx
+
+        root, session = f"{self.client.src.rstrip('/')}/gradio_api/queue", self.client.session_hash
+        data = {"data": self.values(dependency, **changed), "fn_index": dependency["id"], "session_hash": session}
+        httpx.post(f"{root}/join", json=data, timeout=60).raise_for_status()
+        said = []
+        with httpx.stream("GET", f"{root}/data", params={"session_hash": session}, timeout=60) as lines:
+            for line in lines.iter_lines():
+                said.append(line)
+                if "process_completed" in line or "unexpected_error" in line:
+                    break
+        return "\n".join(said)
 
     def open_link(self) -> None:
-        """What the page's load event does, with the query of the link."""
+        """What the page's load event does with the query of a link."""
         for d in self.dependencies:
-            if any(list(t)[1] == "load" for t in d["targets"]):
+            if any(list(t)[1] == "load" for t in d["targets"]) and len(d["outputs"]) > 1:
                 self.submit(d).result(60)
 
     def drag(self, patience: float) -> str:
@@ -130,23 +161,28 @@ class Visitor:
             self.submit(self.event("stop", "click")).result(60)
         return self.checked(job.outputs())
 
-    def chat(self, patience: float) -> tuple[str, str] | None:
-        """One question; its words and the dense model's reply where it came before the patience was over."""
-        question = QUESTIONS[self.number % len(QUESTIONS)]
-        job = self.submit(self.event("chat-send", "click"), chat_box=question, chat_dense=[], chat_compressed=[])
+    def chat(self, patience: float) -> list[tuple[str, str]]:
+        """One question: its words and the reply on either side, where they came before the patience was over."""
+        job = self.submit(self.event("chat-send", "click"), chat_box=self.question, chat_dense=[], chat_compressed=[])
         until = time.monotonic() + patience
         while not job.done() and time.monotonic() < until:
             time.sleep(0.05)
         if not job.done():
             self.submit(self.event("chat-stop", "click")).result(60)
-            return None
+            return []
         found = job.outputs()
         self.checked(found)
-        chats = [v for v in json.loads(json.dumps(found, default=str))[-1] if _is_chat(v)]
-        return [(words(c[0]), words(c[-1])) for c in chats] if chats else None
+        whole = [o for o in found if len(o) > 6 and o[6] == "" and all(map(_is_chat, o[:2]))]
+        return [(words(c[0]), words(c[-1])) for c in whole[-1][:2]] if whole else []
 
-    def load(self, name: str) -> str:
-        return self.checked([self.submit(self.event("model-load", "click"), model_name=name).result(90)])
+    @property
+    def question(self) -> str:
+        return QUESTIONS[self.number % len(QUESTIONS)]
+
+    def load(self, name: str) -> None:
+        said = self.checked([self.submit(self.event("model-load", "click"), model_name=name).result(90)])
+        if "earlier model stays" not in said:
+            self.model = name
 
     def checked(self, outputs) -> str:
         """All that was said, as one string; fails where the studio failed."""
@@ -170,9 +206,7 @@ NONSENSE = {
     "a method that is none": lambda v: v.submit(v.event("ratio", "change"), method="magic").result(60),
     "a folder": lambda v: v.submit(v.event("model-load", "click"), model_name="/etc").result(60),
     "an empty message": lambda v: v.submit(v.event("chat-send", "click"), chat_box=" ").result(60),
-    "a million tokens": lambda v: v.submit(
-        v.event("chat-send", "click"), chat_box="hi", **{"Longest reply, tokens": 10**6, "Longest_reply,_tokens": 10**6}
-    ).result(60),
+    "a million tokens": lambda v: v.submit(v.event("chat-send", "click"), chat_box="hi", chat_length=10**6).result(60),
 }
 
 
@@ -181,27 +215,34 @@ def visit(url: str, number: int, until: float, replies: dict, failures: list, co
     try:
         visitor = Visitor(url, number)
         visitor.open_link()
+        visitor.load(list(MODELS)[number % 2])
         while time.monotonic() < until:
             deed = visitor.rng.choice(("drag", "drag", "chat", "chat", "load", "nonsense", "cancel"))
             counts[deed] = counts.get(deed, 0) + 1
-            patience = 0.3 if deed == "cancel" else min(30.0, max(2.0, until - time.monotonic()))
             if deed == "drag":
-                visitor.drag(min(patience, 4.0))
+                visitor.drag(4.0)
             elif deed == "cancel":
-                (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(patience)
+                (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(0.3)
             elif deed == "chat":
-                for asked, answered in visitor.chat(patience) or ():
-                    assert asked == QUESTIONS[number % len(QUESTIONS)], f"somebody else's words: {asked}"
-                    replies.setdefault(asked, set()).add(answered) if answered else None
+                for side, (asked, answered) in enumerate(visitor.chat(30.0)):
+                    assert asked == visitor.question, f"somebody else's words: {asked}"
                     counts["answered"] = counts.get("answered", 0) + 1
+                    if side == 0:  # the dense model says the same whenever it is asked
+                        replies.setdefault(f"{visitor.model}: {asked}", set()).add(answered)
             elif deed == "load":
-                visitor.load(visitor.rng.choice(("demo", "demo", "../x", "no/such-model")))
+                visitor.load(visitor.rng.choice((*MODELS, "../x", "no/such-model")))
             else:
-                name = visitor.rng.choice(list(NONSENSE))
-                with contextlib.suppress(ValueError, Exception):  # refused by gradio itself, before our handlers
-                    visitor.checked([NONSENSE[name](visitor)])
+                nonsense(visitor, visitor.rng.choice(list(NONSENSE)))
     except BaseException as error:
         failures.append(f"visitor {number}: {type(error).__name__}: {error}")
+
+
+def nonsense(visitor: Visitor, name: str) -> None:
+    """Something that is refused: by our sentence, or before our handlers by gradio, which raises."""
+    from gradio_client.exceptions import AppError
+
+    with contextlib.suppress(AppError):
+        visitor.checked([NONSENSE[name](visitor)])
 
 
 def crowd(studio: Studio, clients: int, seconds: float) -> dict:
