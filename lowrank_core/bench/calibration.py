@@ -123,7 +123,7 @@ def _calibration(search: Search, loaded: LoadedModel, store: Store) -> Job[Found
     dense_tokens = float((yield from bench.probe()).tokens)
     costs = [
         Cost("progressive", len(units), end.measured, windows, clock.lap(), None,
-             windows + _windows_of(end.known), end.tokens + dense_tokens)
+             windows + int(end.known.windows.sum()), end.tokens + dense_tokens)
     ]  # fmt: skip
     store.clear("points")
 
@@ -296,7 +296,3 @@ def halves(full: Knowledge) -> float | None:
     deltas = np.array([[p.deltas for _, p in sorted(full.points[u.path].items())] for u in full.grid.units])
     middle = deltas.shape[-1] // 2
     return spearman(deltas[..., :middle].mean(-1), deltas[..., middle:].mean(-1)) if middle else None
-
-
-def _windows_of(known: Knowledge) -> int:
-    return int(known.windows.sum())
