@@ -198,12 +198,10 @@ def _in_turns(
         yield Progress("table", i + 1, len(units), unit.label)
     n, k = len(probe.windows), len(CANDIDATES)
     tokens = probe.tokens * (1 + k * sum(probe.share(u) for u in units))
-    return (
-        points,
-        Timed(Cost("exact", len(units), len(points), n, exact, factoring, n * (1 + len(points)), tokens), here, here_factoring),
-        Timed(Cost("brute", ask, ask * k, n, spent, reference.factoring, n * (1 + ask * k), probe.tokens * (1.0 + ask * k))),
-        apart,
-    )  # fmt: skip
+    fast = Cost("exact", len(units), len(points), n, exact, factoring, n * (1 + len(points)), tokens)
+    one_by_one = probe.tokens * (1.0 + ask * k)
+    slow = Cost("brute", ask, ask * k, n, spent, reference.factoring, n * (1 + ask * k), one_by_one)
+    return points, Timed(fast, here, here_factoring), Timed(slow), apart
 
 
 class Brute:
