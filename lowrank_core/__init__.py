@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if (_cores := granted_cores()) is not None:
     os.environ.setdefault("OMP_NUM_THREADS", str(_cores))
 
-from .models.register import register_on_import  # noqa: E402
+from .models.register import AFTER_LOADING, register_on_import  # noqa: E402
 
 _HOMES = {
     "METHODS": "methods",
@@ -51,4 +51,13 @@ def __getattr__(name: str):
     return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
 
 
+
+
+def _serve_latents(model) -> None:
+    from .kv.serving import attach
+
+    attach(model)
+
+
+AFTER_LOADING["latents"] = _serve_latents
 register_on_import()

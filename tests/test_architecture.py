@@ -27,7 +27,7 @@ RANKS = {
     "calibration": 2,
     "evaluation": 3,
     "generation": 3,
-    "kv": 3,
+    "kv": 2.9,  # streams go through it
     "export": 4,
     "study": 4,
     "plots": 5,

@@ -89,7 +89,7 @@ class Found:
     time_ratio: float  # exact ÷ brute, in seconds, on the same sites
     time_ratio_factored: float  # the same without the factorizations
     largest_difference: float  # nats between a point by brute force and the exact one
-    halves: float  # Spearman's correlation of the table from one half of the windows with that from the other
+    halves: float | None  # Spearman's correlation of the table from one half of the windows with that from the other
     seconds_before: Mapping[str, float]  # stage → seconds of what every way needs first
     seconds_settled: float  # of the progressive run from nothing: those stages and its own
 
@@ -176,7 +176,7 @@ def _in_turns(
     both = {units[i * len(units) // ask].path for i in range(ask)}  # spread over roles and blocks
     clock, recipe = Lap(), Recipe(method=units[0].method)
     probe = yield from bench.probe()
-    exact = here = dense = clock.lap()  # both need the dense loss; each pays for its own
+    exact = here = clock.lap()  # both need the dense loss; each pays for its own
     reference = Brute(bench, probe)
     spent, factoring, here_factoring, apart = clock.lap(), 0.0, 0.0, 0.0
     yield Progress("dense", 1, 1)
@@ -291,11 +291,11 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def halves(full: Knowledge) -> float:
-    """Spearman's correlation of the table from the first half of the windows with that from the second."""
+def halves(full: Knowledge) -> float | None:
+    """Spearman's correlation of the table from the first half of the windows with that from the second; None of one."""
     deltas = np.array([[p.deltas for _, p in sorted(full.points[u.path].items())] for u in full.grid.units])
     middle = deltas.shape[-1] // 2
-    return spearman(deltas[..., :middle].mean(-1), deltas[..., middle:].mean(-1)) if middle else float("nan")
+    return spearman(deltas[..., :middle].mean(-1), deltas[..., middle:].mean(-1)) if middle else None
 
 
 def _windows_of(known: Knowledge) -> int:

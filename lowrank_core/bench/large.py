@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ..jobs import Job, Progress
-from .memory import forget_peak, status
 
 SHAPE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
          "num_key_value_heads": 4, "vocab_size": 32000, "max_position_embeddings": 2048,
@@ -62,6 +61,7 @@ def piece(report: Path, model: Path, out: Path, values: dict[str, Any], seconds:
     """Go on with a run for so many seconds, measured; what is finished is stored, so that the next piece goes on."""
     import torch
 
+    from ..evaluation.memory import forget_peak, resident
     from ..store import Store
     from ..study.compress import run
     from ..study.recipe import recipe_of
@@ -72,7 +72,7 @@ def piece(report: Path, model: Path, out: Path, values: dict[str, Any], seconds:
     known = json.loads(report.read_text()) if report.exists() else None
     made = Report(**known) if known else Report(str(model), values, sum(f.stat().st_size for f in model.glob("*.saf*")))
     forget_peak()
-    bare = status("VmRSS")
+    bare = resident("VmRSS")
     made.pieces, made.bare = made.pieces + 1, max(made.bare, bare)
     clock = _Watch(made, bare)
 
@@ -105,9 +105,11 @@ class _Watch:
 
     def at(self, stage: str) -> None:
         """A stage has been reached, or goes on."""
+        from ..evaluation.memory import forget_peak, resident
+
         now, seconds, peaks = time.monotonic(), self.report.seconds, self.report.peaks
         seconds[self.stage] = seconds.get(self.stage, 0.0) + now - self.since
-        peaks[self.stage] = max(peaks.get(self.stage, 0), status("VmHWM") - self.bare)
+        peaks[self.stage] = max(peaks.get(self.stage, 0), resident("VmHWM") - self.bare)
         if stage != self.stage:
             forget_peak()
         self.stage, self.since = stage, now

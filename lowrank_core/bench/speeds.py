@@ -14,6 +14,10 @@ SHAPES: dict[str, dict[str, int]] = {
         "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
         "num_key_value_heads": 4, "vocab_size": 32000, "max_position_embeddings": 4096,
     },
+    "tinyllama-4": {  # four of its 22 blocks, the head in proportion: the same ratios of times, on a small machine
+        "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 4, "num_attention_heads": 32,
+        "num_key_value_heads": 4, "vocab_size": 5818, "max_position_embeddings": 4096,
+    },
     "7b": {
         "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 32, "vocab_size": 32000, "max_position_embeddings": 4096,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, cache, chat, compress, evaluate, export, inspect, sensitivity
+from . import bench, bench_kv, cache, chat, compress, evaluate, export, inspect, sensitivity
 from .relay import edge, note
 from .variadic import Variadic
 
@@ -24,6 +24,7 @@ for command in (
     export.export,
 ):
     app.command(cls=Variadic)(command)
+bench.app.command(cls=Variadic)(bench_kv.kv)
 app.add_typer(bench.app, name="bench")
 app.add_typer(cache.app, name="cache")
 

@@ -1,4 +1,4 @@
-"""`bench`: `quality`, methods, allocators and ratios side by side, in one run; and `decode`."""
+"""`bench`: `quality`, methods, allocators and ratios side by side, in one run; `decode`, `calibration` and `slider`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, EVALUATION_WINDOWS, PROBE_WINDOWS, SEED
 from ..study.recipe import MEASURES, PRESETS, Recipe, choose
 from .bench_decode import decode
+from .bench_search import calibration, slider
 from .evaluate import record
 from .opening import dense_folder, quiet, say_text
 from .options import NAMED, Device, Dtype, Json, Model, ProbeWindows, Ratios, Window, Windows, complete, ratios_of
@@ -125,6 +126,8 @@ def bench() -> None:
 
 
 app.command(cls=Variadic)(decode)
+app.command(cls=Variadic)(calibration)
+app.command(cls=Variadic)(slider)
 
 
 @app.command(cls=Variadic)

@@ -8,11 +8,27 @@ import typer
 from ..allocation import ALLOCATORS
 from ..errors import BadValue
 from ..jobs import Job
+from ..kv.methods import KV_METHODS
+from ..kv.plan import check_kv_ratio
 from ..settings import CALIBRATION_WINDOWS
-from ..study.recipe import STORAGES, Recipe, read_recipe, recipe_of
+from ..study.recipe import NO_RATIO, STORAGES, Recipe, read_recipe, recipe_of
 from ..study.spelling import settings_of
 from .opening import dense_folder, open_bench
-from .options import Allocator, Calibrate, Device, Dtype, Json, Method, Model, Out, ProbeWindows, Window, ratio_of
+from .options import (
+    Allocator,
+    Calibrate,
+    Device,
+    Dtype,
+    Json,
+    Method,
+    Model,
+    Out,
+    ProbeWindows,
+    Window,
+    complete,
+    menu,
+    ratio_of,
+)
 from .output import emit, table
 from .relay import relay
 
@@ -23,6 +39,25 @@ Ratio = Annotated[
     str,
     typer.Option(
         metavar="R", help="Share of the layers' parameters to remove, above 0 and below 1.", show_default=False
+    ),
+]
+KVRatio = Annotated[
+    str,
+    typer.Option(
+        "--kv-ratio",
+        metavar="R",
+        help="Share of every token's keys and values that the cache does not store, from 0 and below 1.",
+        show_default=False,
+    ),
+]
+KVMethodName = Annotated[
+    str,
+    typer.Option(
+        "--kv-method",
+        metavar="METHOD",
+        help=menu(KV_METHODS, "kv_method"),
+        autocompletion=complete(KV_METHODS),
+        show_default=False,
     ),
 ]
 RecipeFile = Annotated[
@@ -66,12 +101,14 @@ Seed = Annotated[
 def compress(
     model: Model,
     ratio: Ratio = None,
+    kv_ratio: KVRatio = None,
     recipe: RecipeFile = None,
     method: Method = None,
     allocator: Allocator = None,
     calibrate: Calibrate = None,
     out: Out = None,
     storage: Storage = None,
+    kv_method: KVMethodName = None,
     json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -84,7 +121,9 @@ def compress(
     """A smaller model: calibrate, factorize, choose ranks, exchange the layers, and save where --out says."""
     flags = {
         "model": model,
-        "ratio": None if ratio is None else ratio_of(ratio),
+        "ratio": None if ratio is None else ratio_of(ratio, zero=True),
+        "kv_ratio": None if kv_ratio is None else check_kv_ratio(kv_ratio),
+        "kv_method": kv_method,
         "method": method,
         "seed": seed,
         "allocator": allocator,
@@ -101,10 +140,15 @@ def compress(
 
 
 def settle(flags: dict[str, Any], recipe: str | None) -> Recipe:
-    """The Recipe of the flags that are set, over the recipe file, over the defaults; BadValue without a ratio."""
+    """The Recipe of the flags that are set, over the recipe file, over the defaults; BadValue without any ratio.
+
+    A KV ratio alone leaves the weights dense.
+    """
     values = {**(read_recipe(recipe) if recipe else {}), **{k: v for k, v in flags.items() if v is not None}}
     if "ratio" not in values and "target" not in values:
-        raise BadValue("No ratio is given.", "Give --ratio 0.3 to remove 30 % of the layers' parameters.")
+        if "kv_ratio" not in values:
+            raise BadValue("No ratio is given.", NO_RATIO[1])
+        values["ratio"] = 0.0
     return recipe_of(values)
 
 
@@ -149,8 +193,24 @@ def _record(compressed: "Compressed", out: Path | None, written: int | None) -> 
         "ranks": compressed.ranks,
         "predicted_nll": compressed.predicted_nll,
         "seconds": compressed.seconds,
+        **kv_record(compressed),
     }
     return found if out is None else {**found, "out": str(out), "bytes_written": written}
+
+
+def kv_record(compressed: "Compressed") -> dict[str, Any]:
+    """What JSON says of the KV cache; bytes per token are counted from shapes, `bench kv` counts stored tensors."""
+    if compressed.kv_plan is None:
+        return {"kv_ratio_asked": 0.0, "kv_ratio_achieved": 0.0}
+    units, plan, size = compressed.kv.units, compressed.kv_plan, compressed.element_size
+    return {
+        "kv_ratio_asked": compressed.recipe.kv_ratio,
+        "kv_ratio_achieved": compressed.kv_ratio_achieved,
+        "kv_bytes_per_token_before": sum(u.parameters for u in units) * size,
+        "kv_bytes_per_token_after": plan.stored(units) * size,
+        "kv_latents": dict(plan.ranks),
+        "kv_dense_blocks": {str(block): why for block, why in compressed.kv.dense.items()},
+    }
 
 
 def _show(found: dict) -> None:
@@ -163,6 +223,13 @@ def _show(found: dict) -> None:
         f"bytes {found['bytes_before']:,} → {found['bytes_after']:,} ({found['dtype']}, {found['storage']})."
     )
     print(f"Predicted loss above dense: {found['predicted_nll']:.4f} nats per token; `evaluate` measures it.")
+    if found["kv_ratio_asked"]:
+        print(
+            f"KV cache per token {found['kv_bytes_per_token_before']:,} → {found['kv_bytes_per_token_after']:,} bytes "
+            f"({found['kv_ratio_achieved']:.4f} not stored)."
+        )
+        for block, why in found["kv_dense_blocks"].items():
+            print(f"The cache of block {block} stays as it is: {why}.")
     print("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in found["seconds"].items()))
     if "out" in found:
         print(f"Saved to {found['out']}: {found['bytes_written']:,} bytes.")

@@ -89,11 +89,11 @@ ProbeWindows = Annotated[
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Save the compressed model there.", show_default=False)]
 
 
-def ratio_of(value: str | float) -> float:
-    """The ratio a user wrote; BadValue where it is none."""
+def ratio_of(value: str | float, zero: bool = False) -> float:
+    """The ratio a user wrote; BadValue where it is none. `zero`: 0 is one, too."""
     with contextlib.suppress(ValueError):  # check_ratio says what is wrong with it
         value = float(value)
-    return check_ratio(value)
+    return 0.0 if zero and value == 0 else check_ratio(value)
 
 
 def ratios_of(values: Iterable[str | float]) -> tuple[float, ...]:

@@ -15,24 +15,27 @@ from rich.progress import Progress as Bar
 from ..allocation import ALLOCATORS
 from ..calibration.texts import read_text
 from ..jobs import Job, finish
+from ..kv.methods import DEFAULT as KV_DEFAULT
 from ..methods import METHODS
 from ..models.loading import load_model
 from ..settings import BUNDLED_STUDY
 from ..store import Store
 from ..study.compress import evaluate, learn, open_workbench
 from ..study.knowledge import Knowledge
+from ..study.latents import calibrate_latents
 from ..study.planning import make_plan
 from ..study.recipe import Recipe
 from ..study.units import units_of
 
 MEASURED = ("asvd-i",)  # the others' points come when somebody asks for them
-SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation")
+SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation", "kv-curves")
 
 
 def build(methods: list[str], store: Store, relay) -> None:
     """Spectra of all methods, and the points and perplexities of `methods`, measured into a store."""
     loaded = load_model("demo", "cpu")
     text = read_text("demo-test")
+    relay(calibrate_latents.steps(open_workbench(Recipe(), store, loaded=loaded), KV_DEFAULT))
     for method in METHODS:
         recipe = Recipe(method=method)
         bench = open_workbench(recipe, store, loaded=loaded)

@@ -74,6 +74,8 @@ def _facts(base: str, recipe: Mapping[str, Any], sizes: Sizes, storage: str,
         ("bytes of weights", f"{sizes.bytes_before:,} → {sizes.bytes_after:,} ({saved:.1%} saved)"),
         ("storage", storage),
     ]
+    if recipe.get("kv_ratio"):
+        rows.append(("KV cache: share of each token's keys and values not stored", _percent(recipe["kv_ratio"])))
     return _table(("", ""), rows)
 
 

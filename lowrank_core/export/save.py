@@ -16,10 +16,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import BadValue
 from ..models.dense import sizes as linear_sizes
-from ..models.layout import FACTORED, PIVOTED, Layout, check_sites, layout_of, low_rank, stored_tensors
+from ..models.latent_layout import latent_entries
+from ..models.layout import (
+    FACTORED,
+    PIVOTED,
+    Layout,
+    added_biases,
+    check_sites,
+    layout_of,
+    low_rank,
+    stored_tensors,
+)
 from ..models.quantizer import LowRankConfig, merged_linears, refuse_offloaded
 from ..models.surgery import put, share_copy
-from ..modules import FactoredLinear, JointLinear, PivotedLinear
+from ..modules import FactoredLinear, JointLinear, LatentLinear, LatentRest, PivotedLinear
 from .card import Sizes
 from .record import CARD, RECORD, Record, licence_files, licence_of
 
@@ -45,13 +55,14 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
         raise BadValue(f"There is no storage {storage!r}.", f"Choose one of {', '.join(STORAGES)}.")
     target = Path(folder).expanduser().resolve()
     _check_target(target)
-    layout = layout_of(model)
+    layout, latents = layout_of(model), latent_entries(model)
     _check_ranks(model, ranks, layout)
-    storage = _check_storage(storage, layout)
+    storage = _check_storage(storage, layout, bool(latents))
     refuse_offloaded([model])
     recipe, measurements = _as_json(recipe, "recipe"), _as_json(list(measurements), "measurements")
     ready = _merged_copy(model) if storage == MERGED else _compressed_copy(model, layout, recipe)
-    sizes = _sizes(model, ranks, storage, layout.biased)
+    biased = (*layout.biased, *added_biases(model, [path for path, of in latents.items() if of["bias"]]))
+    sizes = _sizes(model, ranks, storage, biased)
     notes = {} if storage == MERGED else layout.notes
     try:
         with _replacing(target) as staging:
@@ -103,9 +114,11 @@ def _check_ranks(model: nn.Module, ranks: Mapping[str, int | None], layout: Layo
         raise BadValue("All factors are of full rank, no smaller than the weights.", "Choose a smaller rank somewhere.")
 
 
-def _check_storage(asked: str, layout: Layout) -> str:
+def _check_storage(asked: str, layout: Layout, latents: bool) -> str:
     """What the folder's storage is called; BadValue where the model's layers cannot be stored as asked."""
     if asked == MERGED:
+        if latents:
+            raise BadValue("A merged model keeps no latents.", 'Save with storage "factored" or "pivoted".')
         if layout.biased:  # transformers reports an unexpected key and drops it
             raise BadValue(
                 f"{layout.biased[0]} has a bias that the model's class has no place for: merged, it would be lost.",
@@ -124,9 +137,15 @@ def _compressed_copy(model: PreTrainedModel, layout: Layout, recipe: dict) -> Pr
     for path in layout.order:
         source = ours.get_submodule(layout.shared[path]) if path in layout.shared else None
         put(ours, path, _owned_module(model.get_submodule(path), source))
-    if layout.ranks:
+    latents = latent_entries(ours)
+    for path, entry in latents.items():
+        source = _owned_latents(model.get_submodule(path))
+        put(ours, path, source)
+        if entry["rest"]:
+            put(ours, entry["rest"], LatentRest(source))
+    if layout.ranks or latents:
         ours.config.quantization_config = LowRankConfig(
-            layout.ranks, layout.storage, recipe, **layout.exceptions
+            layout.ranks, layout.storage, recipe, **layout.exceptions, latents=latents
         ).to_dict()
     return ours
 
@@ -159,6 +178,12 @@ def _owned_module(module: nn.Module, source: FactoredLinear | None) -> nn.Module
     return FactoredLinear(_owned(module.weight_u), _owned(module.weight), bias)
 
 
+def _owned_latents(module: LatentLinear) -> LatentLinear:
+    """The same layer with tensors of its own."""
+    parts = [_owned(t) for t in (module.weight[0], module.weight_u, module.pivots)]
+    return LatentLinear(*parts, None if module.bias is None else _owned(module.bias), module.lead, module.shown)
+
+
 def _owned(tensor: Tensor) -> Tensor:
     """The values alone: a slice of a bigger store would bring the store, or its neighbours, into the shard."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -172,10 +197,10 @@ def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str, bias
         module = model.get_submodule(path)
         entries = math.prod(linear_sizes(module))
         dense += entries
-        if rank is not None:
+        if rank is not None or isinstance(module, LatentLinear | LatentRest):
             kept = [t for name, t in module.state_dict().items() if name != "bias" or path in biased]
             removed += entries - sum(t.numel() for t in kept)
-            removed_bytes += entries * module.weight.element_size() - sum(t.nbytes for t in kept)
+            removed_bytes += entries * model.dtype.itemsize - sum(t.nbytes for t in kept)
     before, before_bytes = now + removed, now_bytes + removed_bytes
     if storage == MERGED:
         now, now_bytes = before, before_bytes

@@ -76,13 +76,3 @@ def preallocated(config, length: int) -> Cache:
 def cache_argument(model: nn.Module) -> str:
     """The name under which a model takes its cache."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
-def cache_bytes(cache: Cache) -> int:
-    """Bytes of the keys and values stored, room that is not used left out."""
-    return sum(
-        t.numel() * t.element_size()
-        for layer in cache.layers
-        for t in (getattr(layer, "keys", None), getattr(layer, "values", None))
-        if t is not None
-    )

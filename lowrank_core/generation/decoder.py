@@ -5,7 +5,9 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import StaticLayer
 
-from .cache import PreallocatedLayer, cache_argument, cache_bytes, preallocated
+from ..kv.cache import stored_bytes
+from ..kv.serving import latent_cache, makes_latents
+from .cache import PreallocatedLayer, cache_argument, preallocated
 from .graph import Graphed, static_cache
 
 
@@ -22,8 +24,11 @@ class Decoder:
         self.length = 0  # positions that were run
         self._argument = cache_argument(model)
         self._graph: Graphed | None = None
-        static = static_cache(model.config, length) if cache is None and self.device.type == "cuda" else None
-        self.cache = next((c for c in (cache, static) if c is not None), None) or preallocated(model.config, length)
+        graphs = cache is None and self.device.type == "cuda" and not makes_latents(model)
+        static = static_cache(model.config, length) if graphs else None
+        self.cache = next((c for c in (cache, static) if c is not None), None)
+        if self.cache is None:
+            self.cache = latent_cache(model, preallocated(model.config, length))
         self._graphs = static is not None
 
     @torch.inference_mode()
@@ -44,8 +49,9 @@ class Decoder:
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of the keys and values of the positions that were run."""
-        return cache_bytes(self.cache) if not self._graphs else cache_bytes(self.cache) * self.length // self._static
+        """Bytes of the keys and values, or of the latents, of the positions that were run."""
+        stored = stored_bytes(self.cache)
+        return stored * self.length // self._static if self._graphs else stored
 
     def rewind(self, length: int) -> None:
         """Forget what came after the first `length` positions."""

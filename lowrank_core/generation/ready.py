@@ -15,6 +15,7 @@ from .attention import pack_attention
 from .forms import Matrices, alone, dense, fold, matrices_of, outlines, padded, together
 from .products import ALIGNED, Products
 
+BESIDE = 2**30  # bytes of weights that a program which keeps the first model may have twice
 EARNED = 0.05  # share of the cost that a matrix multiplied out has to save
 FEEDING = {"gate": "down", "up": "down"}  # role → the role that reads its outputs, one by one, after a function of each
 
@@ -58,6 +59,14 @@ def ready(model: nn.Module, store: Store | None = None, form: Form | None = None
         yield Progress("forms", i + 1, len(by_block), "head" if block < 0 else f"block {block}")
     products.keep()
     return second
+
+
+@job
+def beside(model: nn.Module, store: Store | None = None) -> Job[nn.Module]:
+    """The model made ready, to run beside it; itself on a GPU, or where a second copy of its weights would be much."""
+    if next(model.parameters()).is_cuda or bytes_read(model) > BESIDE:
+        return model
+    return (yield from ready.steps(model, store))
 
 
 def groups_of(model: nn.Module, parts: Anatomy) -> list[tuple[int, list[str]]]:

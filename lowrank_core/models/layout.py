@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import BadValue, LowRankError, ModelCorrupt
-from ..modules import LOW_RANK, FactoredLinear, JointLinear, PivotedLinear
+from ..modules import LOW_RANK, FactoredLinear, JointLinear, LatentLinear, PivotedLinear
 from .dense import DENSE, bare, sizes
 
 FACTORED, PIVOTED = "factored", "pivoted"
@@ -97,7 +97,7 @@ def layout_of(model: nn.Module) -> Layout:
         PIVOTED if pivoted else FACTORED,
         tuple(plain) if pivoted else (),
         shared,
-        _added_biases(model, [path for path, m in found.items() if m.bias is not None]),
+        added_biases(model, [path for path, m in found.items() if m.bias is not None]),
     )
 
 
@@ -109,7 +109,7 @@ def low_rank(model: nn.Module) -> dict[str, nn.Module]:
 def stored_tensors(model: nn.Module) -> Iterator[Tensor]:
     """What a model weighs: its parameters, tied and shared ones once, and the bits of pivoted layers."""
     yield from model.parameters()
-    yield from (m.pivots for m in model.modules() if isinstance(m, PivotedLinear))
+    yield from (m.pivots for m in model.modules() if isinstance(m, PivotedLinear | LatentLinear))
 
 
 def check_sites(model: nn.Module, layout: Layout, names: Mapping[str, str], kind: type[LowRankError]) -> None:
@@ -138,7 +138,7 @@ def check_sites(model: nn.Module, layout: Layout, names: Mapping[str, str], kind
             raise kind(f"{path} has rank {rank}.", f"It must lie between 1 and {most}.")
 
 
-def _added_biases(model: nn.Module, paths: Iterable[str]) -> tuple[str, ...]:
+def added_biases(model: nn.Module, paths: Iterable[str]) -> tuple[str, ...]:
     """Those of the sites with a bias whose dense layer has none: asked of a model of the same configuration."""
     paths = list(paths)
     if not paths:

@@ -15,8 +15,9 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from ..errors import BadValue, ModelCorrupt, ModelUnsupported
 from ..modules import JointLinear, PivotedLinear
 from .dense import bare, dense_like, sizes
+from .latent_layout import check_latents, empty_latents, merged_latents, read_entries
 from .layout import AGAIN, FACTORED, PIVOTED, Layout, check_sites, low_rank, read_layout
-from .register import METHOD
+from .register import AFTER_LOADING, METHOD
 from .surgery import put
 
 
@@ -26,7 +27,8 @@ class LowRankConfig(QuantizationConfigMixin):
     `ranks`: path → rank of the compressed sites (a site that is not named is dense); `storage`: "factored" or
     "pivoted", how they lie in the checkpoint where nothing else is said; `recipe`: what was asked for, recorded as it
     was. Only where there are any: `factored`, sites that are two factors though the storage is pivoted; `shared`,
-    path → path of the site whose right factor it uses; `biased`, sites with a bias that the dense layer lacks.
+    path → path of the site whose right factor it uses; `biased`, sites with a bias that the dense layer lacks;
+    `latents`, path → the layers that make latents of keys and values (models/latents.py).
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class LowRankConfig(QuantizationConfigMixin):
         factored: Iterable[str] | None = None,
         shared: Mapping[str, str] | None = None,
         biased: Iterable[str] | None = None,
+        latents: Mapping[str, Any] | None = None,
         **_unknown,
     ):
         if storage not in (FACTORED, PIVOTED):
@@ -47,6 +50,7 @@ class LowRankConfig(QuantizationConfigMixin):
         self.quant_method = METHOD
         self.layout = read_layout(ranks, storage, factored, shared, biased)
         self.recipe = dict(recipe or {})
+        self.latents = read_entries(latents)
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds."""
@@ -56,6 +60,7 @@ class LowRankConfig(QuantizationConfigMixin):
             "ranks": dict(layout.ranks),
             "storage": layout.storage,
             **layout.exceptions,
+            **({"latents": self.latents} if self.latents else {}),
             "recipe": dict(self.recipe),
         }
 
@@ -107,6 +112,9 @@ class LowRankQuantizer(HfQuantizer):
                 d_out, d_in = sizes(linear)
                 empty = kind.empty(d_in, d_out, layout.ranks[path], bias, **make)
             put(model, names[path], empty)
+        shapes = _stored_shapes(checkpoint_files or ())
+        for path, empty in empty_latents(model, self.quantization_config.latents, shapes, _path_in).items():
+            put(model, path, empty)
         return model
 
     def _process_model_after_weight_loading(self, model: nn.Module, **kwargs):
@@ -114,13 +122,16 @@ class LowRankQuantizer(HfQuantizer):
             module.requires_grad_(False)  # the loader makes every float parameter trainable
             if isinstance(module, PivotedLinear) and not module.pivots.is_meta and not module.sound():
                 raise ModelCorrupt(f"The pivots of {path} are not {module.rank} of its rows.", AGAIN)
+        check_latents(model)
+        for prepare in AFTER_LOADING.values():
+            prepare(model)
         return model
 
     def _dequantize(self, model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
         """The model with every compressed layer multiplied out into the linear of the model's class."""
         found = low_rank(model)
         refuse_offloaded(found.values())
-        for path, linear in merged_linears(model).items():
+        for path, linear in {**merged_linears(model), **merged_latents(model)}.items():
             put(model, path, linear)
         # the caller passes the configuration's dtype when its user named none: that one must not undo a model.to(…)
         if dtype not in (None, model.config.dtype):

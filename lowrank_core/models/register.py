@@ -3,10 +3,12 @@
 import importlib.abc
 import importlib.machinery
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 METHOD = "lowrank"  # the quant_method in config.json
 HOME = "transformers.quantizers.auto"  # where transformers keeps its tables of quantizers
+AFTER_LOADING: dict[str, Callable] = {}  # name → what is done to a model of ours once its weights are there
 
 
 def register() -> None:

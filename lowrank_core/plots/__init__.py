@@ -12,6 +12,7 @@ from .caption import (
     tradeoff_caption,
 )
 from .channels import channel_profile, rms_after, token_heatmap
+from .latents import latent_caption, latent_curves
 from .lessons import errors as lesson_errors
 from .lessons import plane as lesson_plane
 from .lessons import search as lesson_search
@@ -25,6 +26,8 @@ __all__ = [
     "channel_caption",
     "channel_profile",
     "cut_error",
+    "latent_caption",
+    "latent_curves",
     "lesson_errors",
     "lesson_plane",
     "lesson_search",

@@ -85,7 +85,7 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
         for keep, p in sorted(points.get(s.path, {}).items()):
             x.append(keep)
             y.append(round(max(p.delta_nll, FLOOR), 8))
-            up.append(round(p.stderr, 8))
+            up.append(round(p.stderr, 8) if p.delta_nll > FLOOR else 0)  # from the floor a bar would say nothing
             down.append(round(min(p.stderr, 0.9 * y[-1]), 8))  # below nothing there is no room on a log axis
             data.append([s.path, f"{s.label}, rank {p.rank}: {p.delta_nll:+.2g} ± {p.stderr:.1g}"])
         x.append(None)

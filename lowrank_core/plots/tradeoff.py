@@ -15,7 +15,7 @@ def tradeoff(
 ) -> go.Figure:
     """A curve per method: predicted hollow and dashed, measured solid; the dense model a star; the present one ringed.
 
-    Bytes in MB (10⁶); each measured dict has method, bytes, perplexity, label, now.
+    Bytes in MB (10⁶); each measured dict has method, bytes, perplexity, label, now, and may have a key for clicks.
     """
     made, looks = figure(height=360), look(labels)
     for method, row in curves.items():
@@ -39,6 +39,7 @@ def tradeoff(
             name=f"{labels[method]}, measured",
             marker={"symbol": symbol, "size": 11, "color": color},
             text=[m["label"] for m in own],
+            customdata=[[m.get("key", "")] for m in own],
             hovertemplate="%{x:.2f} MB: perplexity %{y:.3f}<br>%{text}<extra>measured</extra>",
         )
     for m in (m for m in measured if m["now"]):

@@ -10,6 +10,8 @@ VERSIONS = {
     "walk": 1,  # what the anchored walk made of a large model's block
     "points": 4,  # measured sensitivity points of a site
     "evaluation": 3,  # nll of a model under a plan on a text
+    "kv": 1,  # moments of a block's keys and values, and of the loss gradient there
+    "kv-curves": 1,  # predicted loss of every number of latents, block by block
     "text": 1,  # token ids a model wrote itself
     "pace": 1,  # the largest rank that is as fast as dense, of every unit on a machine
     "products": 1,  # seconds of matrix products on a device

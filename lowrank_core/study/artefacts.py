@@ -1,9 +1,11 @@
 """Values of the study as artefacts and back (numpy only)."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..kv.plan import KVPlan, KVUnit, plan_latents
 from ..store import Artefact
 from ..types import ChannelSummary, Divergence, Measurement, Point, Setting, Site, Spectrum
 
@@ -39,6 +41,33 @@ class Body:
     @classmethod
     def from_artefact(cls, artefact: Artefact) -> "Body":
         return cls(**{**artefact.facts, "sites": tuple(Site(**s) for s in artefact.facts["sites"])})
+
+
+@dataclass(frozen=True)
+class KVCurves:
+    """What latents are predicted to cost, unit by unit, and which blocks cannot have any."""
+
+    units: tuple[KVUnit, ...]
+    losses: Mapping[str, np.ndarray]  # path → (max_rank + 1,) nats per token above dense at so many latents
+    dense: Mapping[int, str]  # block → why its cache stays as it is
+
+    def plan(self, ratio: float, allocator: str) -> KVPlan:
+        """The KVPlan of a ratio."""
+        return plan_latents(self.units, self.losses, ratio, allocator)
+
+    def predicted(self, plan: KVPlan) -> float:
+        """Summed predicted loss above dense, nats per token."""
+        return float(sum(self.losses[p][r] for p, r in plan.ranks.items() if r is not None))
+
+
+def pack_kv_curves(curves: KVCurves) -> Artefact:
+    facts = {"units": [asdict(u) for u in curves.units], "dense": {str(b): why for b, why in curves.dense.items()}}
+    return Artefact(dict(curves.losses), facts)
+
+
+def unpack_kv_curves(artefact: Artefact) -> KVCurves:
+    units = tuple(KVUnit(**{**u, "rows": tuple(u["rows"])}) for u in artefact.facts["units"])
+    return KVCurves(units, artefact.arrays, {int(b): why for b, why in artefact.facts["dense"].items()})
 
 
 def pack_summary(summary: ChannelSummary) -> Artefact:

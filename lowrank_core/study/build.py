@@ -52,6 +52,7 @@ class Workbench:
         self._factorizations = Shelf(0 if self.large else FACTORS_HELD)
         self._probe: Probe | None = None
         self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
+        self.latents: tuple[tuple, dict[str, nn.Module]] | None = None  # the last plan's name, and its modules
         self.body = self._remember_body()
 
     @property

@@ -8,11 +8,14 @@ from torch import nn
 
 from ..calibration.texts import Text
 from ..evaluation.speed import Speed, in_turns, speed
-from ..generation.cache import cache_bytes
 from ..generation.decoder import Decoder
+from ..generation.ready import beside
 from ..jobs import Job, Progress, job
+from ..kv.cache import stored_bytes
+from ..models.footprint import bytes_read
 from ..models.layout import stored_tensors
 from ..settings import EVALUATION_WINDOWS
+from ..store import Store
 from ..types import Measurement, Plan
 from .build import Workbench
 from .compress import evaluate
@@ -81,7 +84,7 @@ def compare(
     dense, lines = bench.loaded.model, []
     where = f"{bench.loaded.dtype} on {bench.loaded.device.type}"
     lines += sizes(dense, model, where)
-    lines += yield from speeds(dense, model)
+    lines += yield from speeds(dense, model, bench.store)
     for text in texts:
         before = yield from evaluate.steps(bench, text, windows=windows)
         after = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
@@ -112,15 +115,18 @@ def kv_bytes(model: nn.Module, tokens: int = 16) -> float:
     """Bytes of keys and values that a token adds to the cache."""
     decoder = Decoder(model, tokens)
     decoder.pretend(1, tokens)
-    return cache_bytes(decoder.cache) / tokens
+    return stored_bytes(decoder.cache) / tokens
 
 
-def speeds(dense: nn.Module, model: nn.Module) -> Job[list[Line]]:
-    """Weights on the device, peak memory, prefill and decode at every batch."""
+def speeds(dense: nn.Module, model: nn.Module, store: Store | None = None) -> Job[list[Line]]:
+    """Weights on the device, peak memory, prefill and decode at every batch, in the forms that are fastest there."""
     models = {"dense": dense, "compressed": model}
+    stored = {name: bytes_read(m) for name, m in models.items()}
+    for name, plain in models.items():
+        models[name] = yield from beside.steps(plain, store)
     reach = getattr(dense.config, "max_position_embeddings", None) or 4 * PROMPT
     prompt = min(PROMPT, reach // 2)
-    rows = yield from speed.steps(models, BATCHES, (prompt,), REPEATS, prefill_most=0)
+    rows = yield from speed.steps(models, BATCHES, (prompt,), REPEATS, prefill_most=0, stored=stored)
     lines = [_held(rows)]
     for batch in BATCHES:
         one, two = (r for r in rows if r.batch == batch)
@@ -148,7 +154,7 @@ def speeds(dense: nn.Module, model: nn.Module) -> Job[list[Line]]:
 
 def _held(rows: list[Speed]) -> Line:
     one, two = rows[0], rows[1]
-    why = "Ranks beyond the break-even: two factors are then more than one weight."
+    why = "Weights are multiplied out again where that is faster here, or have ranks beyond the break-even."
     how = f"weights and buffers, {one.dtype} on {one.device}"
     return Line("weights on the device", "bytes", one.held_bytes, two.held_bytes, "less", how, why)
 

@@ -15,6 +15,7 @@ from ..calibration.windows import cut_windows
 from ..errors import BudgetNotFeasible
 from ..evaluation.perplexity import perplexity
 from ..jobs import Job, Progress, job
+from ..kv.plan import KVPlan
 from ..models.loading import LoadedModel, load_model
 from ..models.surgery import put, share_copy
 from ..settings import EVALUATION_WINDOWS
@@ -22,12 +23,14 @@ from ..store import Store
 from ..types import Measurement, Plan, Setting, Unit, cost
 from . import artefacts
 from .anchored import walk_once
+from .artefacts import KVCurves
 from .build import Workbench
 from .factoring import unit_modules
 from .knowledge import Knowledge
+from .latents import calibrate_latents, put_latents
 from .own_text import written
 from .pace import measure_pace
-from .planning import make_plan, predicted_nll, whole_table
+from .planning import latent_weights, make_plan, predicted_nll, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
 from .settling import settle
@@ -48,16 +51,30 @@ class Compressed:
     parameters_before: int  # of the whole model
     parameters_after: int
     element_size: int  # bytes per parameter
+    kv: KVCurves | None = None  # where the cache holds latents: their units and predicted losses
+    kv_plan: KVPlan | None = None  # and how many of them
 
     @property
     def ratio_achieved(self) -> float:
         """Share of the sites' parameters removed, counted from the integer ranks."""
-        return self.plan.ratio(self.units)
+        before, after = self.kv_weights
+        kept = self.plan.kept(self.units) + after
+        return 1.0 - kept / (sum(u.parameters for u in self.units) + before)
+
+    @property
+    def kv_weights(self) -> tuple[int, int]:
+        """Parameters of the layers that make latents, before and now."""
+        return latent_weights(self.loaded.anatomy.sites, self.units, self.kv, self.kv_plan)
+
+    @property
+    def kv_ratio_achieved(self) -> float:
+        """Share of a token's keys and values that the cache does not store, over the blocks that can hold latents."""
+        return self.kv_plan.ratio(self.kv.units) if self.kv_plan else 0.0
 
     @property
     def ranks(self) -> dict[str, int | None]:
-        """Site path → rank, None where it is dense."""
-        return self.plan.site_ranks(self.units)
+        """Site path → rank, None where it is dense, or makes latents."""
+        return {s.path: None for s in self.loaded.anatomy.sites} | self.plan.site_ranks(self.units)
 
 
 @job
@@ -80,17 +97,22 @@ def run(
     units = units_of(bench.loaded.anatomy.sites, recipe)
     clock.lap("load")
 
-    yield from bench.calibrate()
+    if recipe.ratio:
+        yield from bench.calibrate()
     clock.lap("calibrate")
 
-    spectra = yield from bench.spectra(units)
+    kv = (yield from calibrate_latents.steps(bench, recipe.kv_method)) if recipe.kv_ratio else None
+    kv_plan = kv and kv.plan(recipe.kv_ratio, recipe.kv_allocator)
+    if kv:
+        clock.lap("latents")
+
+    spectra = (yield from bench.spectra(units)) if recipe.ratio else {}
     clock.lap("spectra")
 
-    known = yield from learn(bench, recipe, Knowledge.of(units, spectra))
+    dense, latent = latent_weights(bench.loaded.anatomy.sites, units, kv, kv_plan)
+    known = yield from learn(bench, recipe, replace(Knowledge.of(units, spectra), latents=(dense, latent)))
     clock.lap("sensitivity")
 
-    if recipe.never_slower:
-        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, units)))
     plan = yield from plan_for(bench, recipe, known)
     clock.lap("plan")
 
@@ -103,11 +125,13 @@ def run(
         plan,
         units,
         replace(bench.loaded, model=model),
-        predicted_nll(plan, spectra),
+        predicted_nll(plan, spectra) + (kv.predicted(kv_plan) if kv else 0.0),
         clock.seconds,
         before,
-        before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units),
+        before - sum(u.parameters - cost(u, plan.ranks[u.path]) for u in units) - dense + latent,
         model.dtype.itemsize,
+        kv,
+        kv_plan,
     )
 
 
@@ -128,6 +152,8 @@ def plan_for(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
 
     BudgetNotFeasible where no plan keeps it.
     """
+    if recipe.never_slower and recipe.ratio:
+        known = replace(known, pace=(yield from measure_pace(bench.study, bench.loaded, known.grid.units)))
     if recipe.target is None:
         return make_plan(recipe, known)
     found = yield from reach(bench, recipe, known)
@@ -178,6 +204,10 @@ def apply(bench: Workbench, recipe: Recipe, plan: Plan, model: nn.Module) -> Job
     for path in (*(s.path for s in bench.loaded.anatomy.sites), bench.loaded.anatomy.norm):
         if path:
             put(model, path, bench.loaded.model.get_submodule(path))
+    if recipe.kv_ratio:
+        yield from put_latents.steps(bench, recipe, model)
+    if recipe.ratio == 0:
+        return
     if recipe.walk is not None:
         yield from walk_once(bench, recipe, plan, model)
         return

@@ -38,6 +38,12 @@ class Source:
     def fisher(self, path: str) -> Key:
         return Key("fisher", {**asdict(self), "path": path})
 
+    def kv(self, block: int) -> Key:
+        return Key("kv", {**asdict(self), "block": block})
+
+    def kv_curves(self, method: str) -> Key:
+        return Key("kv-curves", {**asdict(self), "method": method})
+
     def spectrum(self, path: str, method: str, settings: dict[str, float]) -> Key:
         """Of a unit under a method; `settings`: its parameters that differ from their defaults."""
         return Key(

@@ -50,6 +50,7 @@ class Knowledge:
     grid: Grid
     points: Points
     pace: Mapping[str, int] = field(default_factory=dict)  # path → the largest rank that is as fast as dense
+    latents: tuple[int, int] = (0, 0)  # parameters of the layers whose latents the cache holds: dense, and as they are
 
     @classmethod
     def of(cls, units: Iterable[Unit], spectra: Mapping[str, Spectrum], points: Points | None = None) -> "Knowledge":

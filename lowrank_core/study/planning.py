@@ -1,14 +1,17 @@
 """From spectra and points to a plan, in milliseconds (numpy only)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..allocation import ALLOCATORS, Problem
 from ..allocation.base import sequence_of_sites
 from ..errors import BadValue
+from ..kv.plan import KVPlan
 from ..settings import CANDIDATES
-from ..types import Plan, Spectrum, Unit, cost
+from ..types import Plan, Site, Spectrum, Unit, cost
+from .artefacts import KVCurves
 from .knowledge import Knowledge
 from .recipe import Recipe
+from .units import KV_ROLES
 
 
 def open_units(units: tuple[Unit, ...], recipe: Recipe) -> tuple[Unit, ...]:
@@ -32,9 +35,10 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
 
     Points count only where the recipe measures, so that it means one plan wherever it is read, and speed only where it
     is never to be slower: what that keeps dense counts in the budget.
-    The ratio counts over all units; BudgetNotFeasible or BadValue where the open ones cannot bear it.
+    The ratio counts over all units, and over the layers of keys and values whose latents are known. At ratio 0
+    everything is dense. BudgetNotFeasible or BadValue where the open ones cannot bear it.
     """
-    fixed, chosen, inner = open_part(recipe, known.grid.units)
+    fixed, chosen, inner = open_part(recipe, known.grid.units, known.latents)
     if inner <= 0:
         return Plan(fixed)
     known = known if recipe.measuring != "none" else known.unmeasured()
@@ -45,7 +49,9 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     return Plan({**fixed, **ALLOCATORS[recipe.allocator].plan(problem).ranks})
 
 
-def open_part(recipe: Recipe, units: tuple[Unit, ...]) -> tuple[dict[str, int | None], tuple[Unit, ...], float]:
+def open_part(
+    recipe: Recipe, units: tuple[Unit, ...], latents: tuple[int, int] = (0, 0)
+) -> tuple[dict[str, int | None], tuple[Unit, ...], float]:
     """What a recipe fixes (path → rank, None for dense, for all units), the units that are open, and the ratio that is
     left for them; it is not above 0 where what is fixed meets the budget alone.
 
@@ -57,24 +63,38 @@ def open_part(recipe: Recipe, units: tuple[Unit, ...]) -> tuple[dict[str, int | 
         if unit is None or (rank is not None and not 1 <= rank <= unit.max_rank):
             raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
         fixed[unit.path] = rank
-    roles = {s.role for u in units for s in u.sites}
+    roles = {s.role for u in units for s in u.sites} | set(KV_ROLES if recipe.kv_ratio else ())
     for what, asked, there in (
         ("role", (*recipe.dense_roles, *recipe.role_methods), roles),
         ("block", recipe.dense_blocks, {u.block for u in units}),
     ):
         if unknown := sorted(set(asked) - there):
             raise BadValue(f"The model has no {what} {unknown[0]!r}.", f"It has {', '.join(map(str, sorted(there)))}.")
+    if recipe.ratio == 0:
+        return fixed, (), 0.0
     chosen = sequence_of_sites(open_units(units, recipe))
     open_total = sum(u.parameters for u in chosen)
     inside = {u.path for u in chosen}
     elsewhere = sum(cost(u, fixed[u.path]) for u in units if u.path not in inside)
-    budget = (1 - recipe.ratio) * sum(u.parameters for u in units) - elsewhere
+    whole = sum(u.parameters for u in units) + latents[0]
+    budget = (1 - recipe.ratio) * whole - elsewhere - latents[1]
     inner = 1 - budget / open_total
     if inner >= 1:
         raise BadValue(
             f"The ratio {recipe.ratio:g} is out of reach with these layers kept dense.", "Open more roles or blocks."
         )
     return fixed, chosen, inner
+
+
+def latent_weights(
+    sites: Iterable[Site], units: Iterable[Unit], curves: KVCurves | None, plan: KVPlan | None
+) -> tuple[int, int]:
+    """Parameters of the sites that are no units, because they make keys and values: dense, and under a KV plan."""
+    if curves is None or plan is None:
+        return 0, 0
+    before = sum(s.parameters for s in sites) - sum(u.parameters for u in units)
+    dense, now = plan.weights(curves.units)
+    return before, before - dense + now
 
 
 def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:

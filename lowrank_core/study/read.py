@@ -11,7 +11,7 @@ from ..settings import BUNDLED_STUDY, CPU_WINDOW, GPU_WINDOW, cache_folder
 from ..store import Key, Store
 from ..types import ChannelSummary, Measurement, Plan, Point, Setting, Spectrum, Unit
 from . import artefacts
-from .artefacts import Body
+from .artefacts import Body, KVCurves
 from .keys import Source
 from .recipe import Recipe
 
@@ -55,6 +55,11 @@ class Study:
         """Unit path → Spectrum, or {} where one is missing."""
         found = {u.path: self.spectrum(u.path, u.method, u.settings) for u in units}
         return {} if None in found.values() else found
+
+    def kv_curves(self, method: str) -> KVCurves | None:
+        """What latents of keys and values are predicted to cost under a method."""
+        artefact = self.store.read(self.source.kv_curves(method))
+        return artefact and artefacts.unpack_kv_curves(artefact)
 
     def points(self, unit: Unit) -> dict[float, Point]:
         """keep → Point of a unit, as far as measured."""

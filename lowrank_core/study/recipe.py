@@ -8,9 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..allocation import ALLOCATORS, check_ratio
 from ..errors import BadValue
+from ..kv.methods import DEFAULT as KV_DEFAULT
+from ..kv.methods import KV_METHODS
+from ..kv.plan import KV_ALLOCATORS, check_kv_ratio
 from ..methods import METHODS
 from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
 
+NO_RATIO = (
+    "Both ratios are 0: nothing would change.",
+    "Give the share of the layers' parameters to remove, above 0 and below 1 (--ratio 0.3), that of each token's keys "
+    "and values not to store (--kv-ratio 0.5), or both.",
+)
 MULTIPLES = (1, 8, 16, 32, 64)
 STORAGES = {
     "factored": "two thin factors",
@@ -73,9 +81,12 @@ class Recipe(BaseModel):
     multiple: int = 1  # ranks come in multiples of this
     never_slower: bool = False  # no rank that was measured to be slower than dense on the machine at hand
     walk: Walk | None = None  # the anchored walk makes the factors, the method only prices the ranks
-    ratio: float = 0.3
+    ratio: float = 0.3  # of the layers' parameters; 0 where only the cache is to shrink
     target: float | None = None  # perplexity that the model may reach: the ratio follows from it
     target_text: str | None = None  # the text it is measured on; None: the calibration text
+    kv_ratio: float = 0.0  # of every token's keys and values in the cache
+    kv_method: str = KV_DEFAULT
+    kv_allocator: str = KV_ALLOCATORS[0]
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
     dense_roles: tuple[str, ...] = ()
     dense_blocks: tuple[int, ...] = ()
@@ -92,11 +103,18 @@ class Recipe(BaseModel):
         choose(ALLOCATORS, self.allocator, "allocator")
         if self.measure is not None:
             choose(MEASURES, self.measure, "way to measure")
-        check_ratio(self.ratio)
         if self.target is not None and not 1 < self.target < float("inf"):
             raise BadValue(f"The target perplexity is {self.target:g}.", "Give a number above the dense model's.")
         if self.target is not None and self.walk is not None:
             raise BadValue("A target perplexity cannot be searched with the walk.", "Choose a ratio, or no walk.")
+        choose(KV_METHODS, self.kv_method, "KV method")
+        choose(dict.fromkeys(KV_ALLOCATORS), self.kv_allocator, "KV allocator")
+        if not check_kv_ratio(self.kv_ratio) and self.ratio == 0:
+            raise BadValue(NO_RATIO[0], NO_RATIO[1])
+        if self.ratio != 0:
+            check_ratio(self.ratio)
+        if self.kv_ratio and self.storage == "merged":
+            raise BadValue("A merged model keeps no latents.", "Take the storage factored or pivoted, or no KV ratio.")
         if min(self.windows, self.probe_windows) < 1 or (self.window is not None and self.window < 2):
             raise BadValue(
                 "The recipe reads no text.",
@@ -127,6 +145,8 @@ class Recipe(BaseModel):
         allocator = ALLOCATORS[self.allocator]
         if self.walk or not allocator.losses:  # a walk's factors are no method's; a rule without losses needs none
             return "none"
+        if self.ratio == 0:
+            return "none"
         return self.measure or ("table" if allocator.measures else "none")
 
     def decisive(self) -> dict[str, Any]:
@@ -137,6 +157,7 @@ class Recipe(BaseModel):
             "roles": dict(self.role_methods),
             "storage": "pivoted" if self.storage == "pivoted" else "factored",
             "walk": self.walk and self.walk.model_dump(),
+            **({"kv": [self.kv_ratio, self.kv_method, self.kv_allocator]} if self.kv_ratio else {}),
         }
 
 

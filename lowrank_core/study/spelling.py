@@ -19,6 +19,8 @@ PROGRAM = ("python", "-m", "lowrank_core", "compress")
 NAMED = ("model", "text", "method", "allocator", "ratio", "seed")  # always said, also where they are the defaults
 FLAGS = {  # fields with an option of their own; `--set field=value` spells every other
     "ratio": "--ratio",
+    "kv_ratio": "--kv-ratio",
+    "kv_method": "--kv-method",
     "method": "--method",
     "allocator": "--allocator",
     "text": "--calibrate",

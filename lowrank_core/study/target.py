@@ -77,6 +77,6 @@ def _plans(recipe: Recipe, known: Knowledge) -> tuple[int, Callable[[int], Plan]
     """How many plans there are from the greatest cut to none, and the plan at a place among them."""
     if not ALLOCATORS[recipe.allocator].measures:
         return len(RATIOS), lambda i: make_plan(recipe.model_copy(update={"ratio": RATIOS[i]}), known)
-    fixed, chosen, _ = open_part(recipe.model_copy(update={"ratio": 1e-6}), known.grid.units)
+    fixed, chosen, _ = open_part(recipe.model_copy(update={"ratio": 1e-6}), known.grid.units, known.latents)
     cuts = Cuts.through(chosen, known.table(chosen))
     return cuts.place.size, lambda i: Plan({**fixed, **cuts.ranks(i)})

@@ -4,11 +4,19 @@ from ..methods import METHODS
 from ..types import Site, Unit
 from .recipe import Recipe
 
+# what families call the layers of keys and values; where a family is unknown, roles are the layers' own names
+KV_ROLES = ("k", "v", "qkv", "k_proj", "v_proj", "key", "value", "qkv_proj", "c_attn", "Wqkv")
+
 
 def units_of(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Unit, ...]:
-    """The units in the order of the data flow: every site its own, unless its method joins its input group."""
+    """The units in the order of the data flow: every site its own, unless its method joins its input group.
+
+    Where the cache is to hold latents, the layers of keys and values are no units: how small they get follows from it.
+    """
     units: dict[tuple, list[Site]] = {}
     for site in sites:
+        if recipe.kv_ratio and site.role in KV_ROLES:
+            continue  # its layer makes latents
         method = recipe.method_at(site.role)
         joined = METHODS[method].joint
         units.setdefault((site.group, method) if joined else (site.path, method), []).append(site)

@@ -105,7 +105,8 @@ def reply(
     yield Turned(*chats), "Loading the model …"
     shown = []
     for side in pair[::-1] if swapped else pair:
-        found = yield from sides.ready(house, side, recipe, session, lane, turn)
+        found = yield from sides.ready(house, side, recipe, session, lane, turn, as_it_is=True)
+        found = found and (yield from sides.run_ready(house, found, lane, turn))
         if found is None:
             break
         shown.append(found)
@@ -141,7 +142,7 @@ def _stream(house: House, lane: str, turn: int, shown: list[Ready], chats, optio
     )
     pair = stream_pair(
         *(
-            stream(r.model, tokenizer, prompt, sampling, context)
+            stream(r.running, tokenizer, prompt, sampling, context)
             for r, prompt, context in zip(shown, prompts, contexts, strict=True)
         )
     )
@@ -194,7 +195,8 @@ def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):
     found: list[list[tuple[float, float]]] = [[], []]
     for _ in range(rounds):
         for i, r in enumerate(shown):
-            replies = stream(r.model, r.loaded.tokenizer, last.prompts[i], Sampling(most + 1), r.loaded.folder.context)
+            sampling, context = Sampling(most + 1), r.loaded.folder.context
+            replies = stream(r.running, r.loaded.tokenizer, last.prompts[i], sampling, context)
             end = None
             while house.visit(lane).turn == turn:
                 with house.device():  # given back after every token: nobody waits for a whole reply

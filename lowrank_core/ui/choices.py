@@ -10,7 +10,7 @@ BEST = PRESETS["best"]
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
 CHOICES = (  # what decides a recipe, in the order of `recipe_values`
     "method", "allocator", "ratio", "text", "upload", "dense_roles", "seed", "storage", "walk", "rest",
-    "measure", "target", "dense_blocks",
+    "measure", "target", "dense_blocks", "kv_ratio",
 )  # fmt: skip
 
 
@@ -27,8 +27,9 @@ def recipe_values(
     walk: bool,
     rest: dict | None = None,
     measure: str | None = None,
-    target: float | None = None,
+    target: str = "",
     dense_blocks: list[int] | None = None,
+    kv_ratio: float = 0.0,
 ) -> dict:
     """The values of a Recipe from the page's components; an uploaded file stands before the named text.
 
@@ -53,6 +54,7 @@ def recipe_values(
         "target": target or None,
         "target_text": rest.get("target_text", HELD_OUT) if target else None,
         "dense_blocks": tuple(dense_blocks or ()),
+        "kv_ratio": kv_ratio,
     }
 
 
@@ -60,6 +62,7 @@ def choices_of(recipe: Recipe) -> list:
     """Values of CHOICES that spell a recipe: `recipe_values` of them gives it back."""
     shown = {**recipe.model_dump(), "upload": None, "dense_roles": list(recipe.dense_roles), "walk": bool(recipe.walk)}
     shown["dense_blocks"] = list(recipe.dense_blocks)
+    shown["target"] = f"{recipe.target:g}" if recipe.target else ""
     kept = recipe.model_dump(exclude_defaults=True)
     rest = {k: v for k, v in kept.items() if k not in CHOICES and k != "model"}
     if recipe.target and recipe.target_text == HELD_OUT:

@@ -93,7 +93,7 @@ def _curve(view: View, dense_nll: float) -> list[tuple[float, float]]:
     key = (view.study.source, blind.model_dump_json(), dense_nll)
     if (known := _CURVES.get(key)) is not None:
         return known
-    row, bare = [], Knowledge(view.grid, {})
+    row, bare = [], Knowledge(view.grid, {}, latents=view.latents)
     for ratio in GRID:
         try:
             plan = make_plan(blind.model_copy(update={"ratio": ratio}), bare)
@@ -118,7 +118,7 @@ def readout(view: View, plan: Plan) -> str:
     dense = sum(rank is None for rank in ranks.values())
     whole = body.parameters * body.element_size
     return (
-        f"Removes **{percent(plan.ratio(view.units))}** of the layers' parameters; "
+        f"Removes **{percent(view.removed(plan))}** of the layers' parameters; "
         f"whole model {size(view.bytes_of(plan))} of {size(whole)} "
         f"({percent(1 - view.bytes_of(plan) / whole)} smaller). {dense} of {len(ranks)} layers stay dense. "
         f"Predicted: **+{view.predicted(plan):.3f}** nats per token"
@@ -130,7 +130,8 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     """Keep a plan's measured perplexity as the present solid point of the trade-off."""
     recipe = view.recipe
     how = f"{recipe.allocator}, {recipe.storage}{', walked' if recipe.walk else ''}"
-    ratio = plan.ratio(view.units) if recipe.target else recipe.ratio
+    how += f", KV {recipe.kv_ratio:g}" if recipe.kv_ratio else ""
+    ratio = view.removed(plan) if recipe.target else recipe.ratio
     label = f"{LABELS[recipe.method]}, {how}, ratio {ratio:.3g}; {now.setting}"
     for m in visit.measured:
         m["now"] = False
@@ -139,10 +140,11 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
     visit.measured.append(
         {
             "method": recipe.method,
-            "ratio": plan.ratio(view.units),
+            "ratio": view.removed(plan),
             "bytes": view.bytes_of(plan),
             "perplexity": now.perplexity,
             "label": label,
+            "key": recipe_label(recipe),
             "now": True,
         }
     )
@@ -174,10 +176,11 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     body, source = view.body, view.study.source
     now = ""
     if plan is not None:
-        kept = body.parameters - body.site_parameters + plan.kept(view.units)
+        kept = view.bytes_of(plan) // body.element_size
         walked = ", walked" if recipe.walk else ""
+        walked += f" · KV keep {1 - recipe.kv_ratio:.0%}" if recipe.kv_ratio else ""
         now = (
-            f"<span>{LABELS[recipe.method]}{walked} · keep {percent(1 - plan.ratio(view.units))} · "
+            f"<span>{LABELS[recipe.method]}{walked} · keep {percent(1 - view.removed(plan))} · "
             f"{count(kept)} · {size(view.bytes_of(plan))}</span>"
         )
     return (

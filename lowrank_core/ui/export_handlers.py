@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,16 @@ def folder(house: House, recipe: Recipe, session: str, storage: str) -> Generato
             return
         yield None, "Packing …"
         kept = Path(tempfile.mkdtemp(prefix="lowrank-"))
-        packed = shutil.make_archive(str(kept / target.name), "zip", target.parent, target.name)
-        weight = Path(packed).stat().st_size
-        yield packed, f"{target.name}.zip: {size(weight)}. Unpack it, then run the lines beside."
+        packed = kept / f"{target.name}.zip"
+        try:
+            with zipfile.ZipFile(packed, "w") as archive:  # stored as they are: weights do not get smaller
+                for file in sorted(f for f in target.rglob("*") if f.is_file()):
+                    archive.write(file, file.relative_to(target.parent))
+                    yield None, f"Packing: {file.name}"
+        except BaseException:  # a visitor who left, too
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
+        yield str(packed), f"{packed.name}: {size(packed.stat().st_size)}. Unpack it, then run the lines beside."
 
 
 def push(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ..calibration.texts import read_text
 from ..errors import ModelUnsupported
@@ -54,6 +55,7 @@ class House:
         self._guards: dict[str, threading.Lock] = {}
         self._benches: OrderedDict[str, Workbench] = OrderedDict()
         self._made: OrderedDict[tuple, nn.Module] = OrderedDict()
+        self._fastest: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # model → what runs in its place
         self._warm = False
 
     def in_worker(self) -> House:
@@ -168,6 +170,17 @@ class House:
                 while len(self._benches) > KEPT_BENCHES:
                     self._drop_made(self._benches.popitem(last=False)[1])
             return bench
+
+    def fastest(self, model: nn.Module) -> Job[nn.Module]:
+        """A model in the forms that are fastest on this machine, made once; or itself, see `beside`."""
+        from ..generation.ready import beside
+
+        known = self._fastest.get(model)
+        if known is None:
+            known = yield from beside.steps(model, self.store)
+            if known is not model:
+                self._fastest[model] = known
+        return known
 
     def made(self, bench: Workbench, recipe: Recipe, plan: Plan) -> nn.Module | None:
         """The compressed model of a plan if it was made lately, by anybody."""

@@ -109,7 +109,9 @@ def layout(code: str) -> Measure:
             export_status = gr.Markdown("", elem_id="export-status")
             file = gr.File(label="Ready", visible=False, elem_id="export-file")
         with gr.Column(min_width=300):
-            code = gr.Code(code, language="python", label="Load it", interactive=False, elem_id="export-code")
+            code = gr.Code(
+                code, language="python", label="Load it", interactive=False, wrap_lines=True, elem_id="export-code"
+            )
             with gr.Accordion("To the Hub", open=False):
                 repository = gr.Textbox(
                     label="New repository: owner/name", info="One that exists is never touched.", elem_id="hub-name"

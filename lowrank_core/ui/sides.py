@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..jobs import Job
 from ..methods import METHODS
+from ..study.knowledge import Knowledge
 from ..study.recipe import Recipe
 from ..types import Plan, Unit
 from .house import House
@@ -39,6 +41,7 @@ class Ready:
     model: nn.Module
     plan: Plan | None = None  # None: dense
     units: tuple[Unit, ...] = ()
+    running: nn.Module | None = None  # what replies in its place, in the forms that are fastest here
 
     @property
     def loaded(self) -> LoadedModel:
@@ -67,27 +70,35 @@ def side_of(key: str, recipe: Recipe, visit: Visit) -> Side:
     return Side(recipe_label(recipe), recipe)
 
 
-def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, turn: int):
+def run_ready(house: House, found: Ready, lane: str, turn: int):
+    """The Ready side with what is to reply in its model's place; None where it was stopped."""
+    running = yield from told(house.steps(house.fastest(found.model), lane, turn))
+    return None if running is None else replace(found, running=running)
+
+
+def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, turn: int, as_it_is: bool = False):
     """The Ready side, as a job of (None, status); what is not known is calibrated first. None where it was stopped.
 
-    `recipe`: Squeeze's, whose model is the dense one.
+    `recipe`: Squeeze's, whose model is the dense one. The plan is the one that `run` makes of the side's recipe, with
+    all its points measured; `as_it_is`: Squeeze's may be taken while it is still being measured.
     """
     bench = house.bench(side.recipe or recipe)
     from ..study.compress import compress
 
     if side.recipe is None:
         return Ready(side, bench, bench.loaded.model)
+    visit = house.visit(session)
+    present = visit.plan if as_it_is and visit.recipe == side.recipe == recipe else None
     for stage in prepare(bench, side.recipe):  # the grams that factors are cut from are not shipped
         yield from told(house.steps(stage, lane, turn))
-        if house.visit(lane).turn != turn:
-            return None
-    visit, view = house.visit(session), house.view(side.recipe)
-    if side.recipe == recipe and visit.recipe == recipe and visit.plan is not None:
-        plan = visit.plan
-    else:
-        plan = view.plan(view.points)
-        if side.recipe == recipe:
-            visit.settle_on(recipe, plan)
+    if house.visit(lane).turn != turn:
+        return None
+    view = house.view(side.recipe)
+    plan = present or (yield from told(house.steps(_plan(bench, side.recipe, view.known), lane, turn)))
+    if plan is None:
+        return None
+    if side.recipe == recipe:
+        visit.settle_on(recipe, plan)
     model = house.made(bench, side.recipe, plan)
     if model is None:
         model = yield from told(house.steps(compress.steps(bench, side.recipe, plan), lane, turn))
@@ -95,3 +106,11 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
             return None
         house.keep_made(bench, side.recipe, plan, model)
     return Ready(side, bench, model, plan, view.units)
+
+
+def _plan(bench: Workbench, recipe: Recipe, known: Knowledge) -> Job[Plan]:
+    """The plan that `run` makes of a recipe, what it wants measured being measured first."""
+    from ..study.compress import learn, plan_for
+
+    known = yield from learn(bench, recipe, known)
+    return (yield from plan_for(bench, recipe, known))

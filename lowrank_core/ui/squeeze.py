@@ -11,8 +11,10 @@ from ..calibration.texts import TEXTS
 from ..methods import METHODS
 from ..study.recipe import MEASURES, STORAGES, Recipe
 from ..study.spelling import to_command, to_yaml
+from . import kv_squeeze, plot
 from .choices import CHOICES, HELD_OUT
 from .drawing import Shown
+from .kv_squeeze import KVPart
 from .see_handlers import site_choices
 
 DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
@@ -42,11 +44,12 @@ class Squeeze:
     walk: gr.Checkbox
     rest: gr.State
     measure: gr.Dropdown
-    target: gr.Number
+    target: gr.Textbox
     dense_blocks: gr.CheckboxGroup
+    kv_ratio: gr.Slider
     best: gr.Button
     site: gr.Dropdown
-    rank: gr.Number
+    rank: gr.Textbox
     fix: gr.Button
     free: gr.Button
     stop: gr.Button
@@ -55,8 +58,10 @@ class Squeeze:
     readout: gr.Markdown
     plots: tuple[gr.Plot, gr.Plot, gr.Plot]
     captions: tuple[gr.Markdown, gr.Markdown, gr.Markdown]
+    picked: tuple[gr.Textbox, gr.Textbox, gr.Textbox]  # clicks in the plots
     command: gr.Code
     recipe: gr.Code
+    kv: KVPart
 
     @property
     def choices(self) -> list:
@@ -88,6 +93,16 @@ def layout(first: Shown, view) -> Squeeze:
                 elem_id="ratio",
             )
             readout = gr.Markdown(first.readout, elem_id="plan-readout")
+            kv_ratio = Ratio(
+                0.0,
+                0.9,
+                0.0,
+                step=0.01,
+                label="KV ratio: share of each token's keys and values not stored",
+                elem_id="kv-ratio",
+            )
+            known = kv_squeeze.draw(view)
+            kv_readout = gr.Markdown(known.readout if known else "", elem_id="kv-readout")
             status = gr.Markdown(first.status, elem_id="status")
             with gr.Row():
                 stop = gr.Button("Stop", size="sm", elem_id="stop")
@@ -114,18 +129,19 @@ def layout(first: Shown, view) -> Squeeze:
             )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
             site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
-            with gr.Row():
-                rank = gr.Number(
-                    None, label="Its rank; 0: dense", precision=0, minimum=0, elem_id="rank", min_width=120
+            with gr.Accordion("A rank by hand, a target perplexity", open=False):
+                rank = gr.Textbox(
+                    label="Rank of the highlighted layer", placeholder="a number, or dense", max_lines=1, elem_id="rank"
                 )
-                fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
-                free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
-            target = gr.Number(
-                None,
-                label="Target perplexity instead of a ratio",
-                info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
-                elem_id="target",
-            )
+                with gr.Row():
+                    fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
+                    free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
+                target = gr.Textbox(
+                    label="Target perplexity instead of a ratio",
+                    info=f"On {HELD_OUT}: the smallest model within it is searched. Empty: the ratio holds.",
+                    max_lines=1,
+                    elem_id="target",
+                )
             with gr.Accordion("Calibration text and more", open=False):
                 text = gr.Dropdown(
                     [(t.label, k) for k, t in TEXTS.items()], value=DEFAULTS.text, label="Calibration text"
@@ -156,7 +172,7 @@ def layout(first: Shown, view) -> Squeeze:
                 )
                 recipe = gr.Code(to_yaml(DEFAULTS), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
-            plots, captions = [], []
+            plots, captions, picked = [], [], []
             for letter, title, figure, caption in zip(
                 "EFG",
                 ("What each layer loses", "The plan", "Trade-off"),
@@ -165,8 +181,12 @@ def layout(first: Shown, view) -> Squeeze:
                 strict=True,
             ):
                 gr.Markdown(f"### {letter} · {title}")
-                plots.append(gr.Plot(figure, show_label=False, elem_id=f"plot-{letter.lower()}"))
+                name = f"plot-{letter.lower()}"
+                plots.append(gr.Plot(figure, show_label=False, elem_id=name))
+                plot.tools(name, title)
                 captions.append(gr.Markdown(caption, elem_classes="caption"))
+                picked.append(plot.pick(name))
+            kv = kv_squeeze.layout(view, kv_readout)
     return Squeeze(
         method,
         allocator,
@@ -181,6 +201,7 @@ def layout(first: Shown, view) -> Squeeze:
         measure,
         target,
         dense_blocks,
+        kv_ratio,
         best,
         site,
         rank,
@@ -192,6 +213,8 @@ def layout(first: Shown, view) -> Squeeze:
         readout,
         tuple(plots),
         tuple(captions),
+        tuple(picked),
         command,
         recipe,
+        kv,
     )

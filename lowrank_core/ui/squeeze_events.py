@@ -10,6 +10,7 @@ from ..allocation import ALLOCATORS
 from ..errors import LowRankError
 from ..methods import METHODS
 from ..study.recipe import Recipe
+from . import kv_squeeze, link
 from . import squeeze_handlers as handlers
 from .choices import BEST, recipe_values, spellings
 from .drawing import header
@@ -78,16 +79,23 @@ def connect(
         house.visit(request.session_hash).stopped = True
         return STOPPED
 
+    def restore(request: gr.Request, name: str):
+        recipe = house.visit(request.session_hash).tried.get(name)
+        return link.shown(recipe) if recipe else [gr.skip()] * len(page.choices)
+
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
-    triggers = [c.change for c in (page.ratio, page.upload, page.dense_roles, page.dense_blocks)]
+    triggers = [c.change for c in (page.ratio, page.kv_ratio, page.upload, page.dense_roles, page.dense_blocks)]
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
     triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
     fixing = [page.rest, page.site, page.rank]
     triggers += [
         button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
     ]
+    for picked in page.picked[:2]:  # a layer's line or its place in the plan
+        triggers.append(picked.submit(lambda path: path, picked, page.site, **quiet).then)
+    triggers.append(page.picked[2].submit(restore, page.picked[2], page.choices, **quiet).then)
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
@@ -97,15 +105,27 @@ def connect(
         )
     page.stop.click(stop, None, page.status, queue=False, **quiet)
 
+    def latents(name, *choices):
+        try:
+            return kv_squeeze.values(house.view(make_recipe(recipe_values(name, *choices))))
+        except LowRankError:  # the preview says so
+            return [gr.skip()] * 3
 
-def fixed(rest: dict, site: str | None, rank: float | None) -> dict:
-    """The recipe's other fields with the highlighted layer kept at a rank, 0 for dense."""
-    if not site or rank is None:
+    # the recipe as text changes with everything that decides it, the readout with what settling finds out
+    moved = [page.kv_ratio.change, page.command.change, page.readout.change]
+    gr.on(moved, latents, [model, *page.choices], page.kv.shown, trigger_mode="always_last", **quiet)
+
+
+def fixed(rest: dict, site: str | None, rank: str) -> dict:
+    """The recipe's other fields with the highlighted layer kept at a rank, or dense; what is no rank is said later."""
+    word = rank.strip().lower()
+    if not site or not word:
         return rest
-    return {**rest, "overrides": {**rest.get("overrides", {}), site: int(rank) or None}}
+    kept = None if word == "dense" else int(word) if word.isdigit() else -1
+    return {**rest, "overrides": {**rest.get("overrides", {}), site: kept}}
 
 
-def freed(rest: dict, site: str | None, rank: float | None) -> dict:
+def freed(rest: dict, site: str | None, rank: str) -> dict:
     """The recipe's other fields with the highlighted layer's rank left to the allocator."""
     return {**rest, "overrides": {p: r for p, r in rest.get("overrides", {}).items() if p != site}}
 

@@ -26,7 +26,7 @@ from .words import error_line, size
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
-FRAME = 0.5  # seconds between redrawn plots while points arrive
+FRAME = 0.7  # seconds between redrawn plots while points arrive
 
 
 def preview(house: House, recipe: Recipe, session: str, selected: str | None) -> tuple[Shown | None, str, int]:
@@ -72,7 +72,10 @@ def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str
 
 def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
-    return bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
+    from ..study.latents import calibrate_latents
+
+    latents = (calibrate_latents.steps(bench, recipe.kv_method),) if recipe.kv_ratio else ()
+    return *latents, bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
 
 
 @one_job()

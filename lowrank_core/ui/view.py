@@ -6,11 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..kv.plan import KVPlan
 from ..settings import COMPARED
 from ..store import Store
-from ..study.artefacts import Body
+from ..study.artefacts import Body, KVCurves
 from ..study.knowledge import Grid, Knowledge, Points
-from ..study.planning import make_plan, predicted_nll
+from ..study.planning import latent_weights, make_plan, predicted_nll
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
@@ -35,7 +36,25 @@ class View:
     @property
     def ready(self) -> bool:
         """Whether the model's sites, statistics and this method's spectra are all stored."""
-        return bool(self.body and self.summaries and self.spectra)
+        latents = not self.recipe.kv_ratio or self.kv is not None
+        return bool(self.body and self.summaries and self.spectra and latents)
+
+    @cached_property
+    def kv(self) -> KVCurves | None:
+        """What latents of keys and values are predicted to cost, once that is stored."""
+        return self.study.kv_curves(self.recipe.kv_method)
+
+    @cached_property
+    def kv_plan(self) -> KVPlan | None:
+        """The latents per block under the recipe; None where its KV ratio is 0, or nothing is stored."""
+        if not self.recipe.kv_ratio or self.kv is None:
+            return None
+        return self.kv.plan(self.recipe.kv_ratio, self.recipe.kv_allocator)
+
+    @cached_property
+    def latents(self) -> tuple[int, int]:
+        """Parameters of the layers that make latents: dense, and under the recipe."""
+        return latent_weights(self.body.sites, self.units, self.kv, self.kv_plan) if self.kv_plan else (0, 0)
 
     @cached_property
     def summaries(self) -> list[ChannelSummary]:
@@ -116,16 +135,24 @@ class View:
         known = self.known
         if self.recipe.never_slower:
             known = replace(known, pace=self.study.pace(self.units))
+        if self.latents != known.latents:
+            known = replace(known, latents=self.latents)
         return known if points is None or points is known.points else replace(known, points=points)
+
+    def removed(self, plan: Plan) -> float:
+        """Share of the layers' parameters that a plan and its latents remove."""
+        before, after = self.latents
+        return 1 - (plan.kept(self.units) + after) / (sum(u.parameters for u in self.units) + before)
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""
-        return predicted_nll(plan, self.spectra)
+        return predicted_nll(plan, self.spectra) + (self.kv.predicted(self.kv_plan) if self.kv_plan else 0.0)
 
     def bytes_of(self, plan: Plan) -> int:
         """Bytes of the whole model under a plan, as it is saved."""
         body = self.body
-        return (body.parameters - body.site_parameters + plan.kept(self.units)) * body.element_size
+        rest = body.parameters - body.site_parameters
+        return (rest + plan.kept(self.units) + self.latents[1]) * body.element_size
 
 
 def view(recipe: Recipe, store: Store, device: str = "cpu", dtype: str | None = None) -> View:

@@ -13,7 +13,8 @@ size = room.size
 def recipe_label(recipe: Recipe) -> str:
     """A recipe in a few words."""
     extra = f"{', pivoted' if recipe.storage == 'pivoted' else ''}{', walked' if recipe.walk else ''}"
-    return f"{LABELS[recipe.method]}, {recipe.allocator}{extra}, ratio {percent(recipe.ratio)}"
+    size = f"perplexity {recipe.target:g}" if recipe.target else f"ratio {percent(recipe.ratio)}"
+    return f"{LABELS[recipe.method]}, {recipe.allocator}{extra}, {size}"
 
 
 def count(n: float) -> str:

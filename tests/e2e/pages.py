@@ -10,6 +10,9 @@ FIRST_PLOT = "#plot-a .js-plotly-plot .plot-container"
 SETTLED = """() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.offsetParent)
   .every(p => p.querySelector('.main-svg') && Math.abs(p.clientWidth - p._fullLayout.width) < 2)"""
 
+# gradio keeps all names in a hidden row, by which it measures which of them fit
+NAMES = "[...document.querySelector('.tab-wrapper .visually-hidden').children].map(t => t.textContent.trim())"
+
 
 def open_page(browser: Browser, address: str, width: int, scheme: str) -> Page:
     """The studio in a new context, its first plot drawn."""
@@ -24,8 +27,7 @@ def open_page(browser: Browser, address: str, width: int, scheme: str) -> Page:
 
 def tabs(page: Page) -> Iterator[str]:
     """The name of every page, each opened and drawn; tabs that a narrow window hides are in its menu."""
-    names = page.evaluate("[...document.querySelectorAll('[role=tab]')].map(t => t.innerText.trim())")
-    for name in dict.fromkeys(n for n in names if n):
+    for name in page.evaluate(NAMES):
         open_tab(page, name)
         yield name
 

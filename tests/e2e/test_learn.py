@@ -19,9 +19,7 @@ def text(page, part: str) -> str:
 
 
 def test_all_eight_lessons_by_keyboard(page):
-    assert page.locator("#field article, #plot-learn .js-plotly-plot").count() == 0, (
-        "made before it is opened"
-    )
+    assert page.locator("#field article, #plot-learn .js-plotly-plot").count() == 0, "made before it is opened"
     tab_to(page, "button[role=tab][data-tab-id=learn]")
     page.keyboard.press("Enter")
     captions = set()

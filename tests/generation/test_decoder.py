@@ -5,9 +5,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from lowrank_core.generation import decoder as room
-from lowrank_core.generation.cache import LEAST, PreallocatedLayer, cache_bytes, preallocated
+from lowrank_core.generation.cache import LEAST, PreallocatedLayer, preallocated
 from lowrank_core.generation.decoder import Decoder
 from lowrank_core.generation.graph import Graphed, static_cache
+from lowrank_core.kv.cache import stored_bytes
 from tests.tiny import scale_weights
 from tests.zoo import KINDS
 
@@ -57,7 +58,7 @@ def test_nothing_is_allocated_per_token(models) -> None:
     for i in range(4, 12):
         decoder.run(IDS[:, i : i + 1])
         assert (layer.keys.data_ptr(), layer.values.data_ptr()) == place and layer.keys.shape[2] == i + 1
-    assert decoder.kv_bytes == cache_bytes(decoder.cache) == 12 * 2 * 2 * 2 * 8 * 4
+    assert decoder.kv_bytes == stored_bytes(decoder.cache) == 12 * 2 * 2 * 2 * 8 * 4
 
 
 def test_a_full_buffer_grows_and_keeps_what_it_had() -> None:

@@ -9,11 +9,15 @@ import pytest
 
 from lowrank_core.calibration.texts import read_text
 from lowrank_core.errors import LowRankError
+from lowrank_core.jobs import finish
 from lowrank_core.settings import BUNDLED_STUDY, EVALUATION_WINDOWS
 from lowrank_core.store import Store
+from lowrank_core.study.compress import run
 from lowrank_core.study.recipe import Recipe
-from lowrank_core.ui import export_handlers, measure_handlers
+from lowrank_core.ui import export_handlers, measure_handlers, sides
 from lowrank_core.ui.house import House
+from lowrank_core.ui.sides import Side
+from lowrank_core.ui.squeeze_handlers import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +51,24 @@ def test_both_models_are_compared(house, recipe, tiny_file):
     assert (lines[f"perplexity, {text}"].dense, lines[f"perplexity, {text}"].compressed) == (dense, now)
     assert "worse" in measure_handlers.table(found, recipe)
     assert str(tiny_file) not in measure_handlers.table(found, recipe)
+
+
+def test_what_is_measured_is_what_the_recipe_makes(house, recipe):
+    """Though Squeeze has not measured a single point yet."""
+    searched = recipe.model_copy(update={"allocator": "strs", "seed": 3})
+    bench, visit = house.bench(searched), house.visit("early")
+    for job in prepare(bench, searched):
+        finish(job)
+    view = house.view(searched)
+    visit.settle_on(searched, view.plan({}))
+    as_it_is = sides.ready(house, Side("", searched), searched, "early", "early/chat", 0, as_it_is=True)
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            next(as_it_is)
+    assert ended.value.value.plan.ranks == view.plan({}).ranks, "a chat takes the plan as it is"
+    *_, (found, _) = measure_handlers.compare(house, searched, "early", [])
+    made = run(searched, house.store, loaded=house.model(searched.model))
+    assert visit.plan.ranks == made.plan.ranks and found.ratio == made.ratio_achieved
 
 
 def _stored(view, plan, text):

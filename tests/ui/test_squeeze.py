@@ -129,12 +129,12 @@ def test_a_target_perplexity_is_searched_and_met(house, tiny, tiny_file):
 
 def test_a_layers_rank_is_kept_and_freed(house):
     path = house.view(Recipe()).body.sites[3].path
-    rest = squeeze_events.fixed({}, path, 7)
+    rest = squeeze_events.fixed({}, path, "7")
     recipe = recipe_of({"overrides": rest["overrides"]})
     squeeze_handlers.preview(house, recipe, "a", path)
     assert house.visit("a").plan.ranks[path] == 7
-    assert squeeze_events.fixed(rest, path, 0)["overrides"] == {path: None}
-    assert squeeze_events.freed(rest, path, None)["overrides"] == {} and squeeze_events.fixed(rest, None, 3) == rest
+    assert squeeze_events.fixed(rest, path, "dense")["overrides"] == {path: None}
+    assert squeeze_events.freed(rest, path, "")["overrides"] == {} and squeeze_events.fixed(rest, None, "3") == rest
 
 
 def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_file):
@@ -234,3 +234,22 @@ def test_another_method_is_shown_at_once(house):
         squeeze_handlers.preview(house, Recipe(method=method, storage="pivoted"), "a", None)
         taken.append(time.perf_counter() - began)
     assert sorted(taken)[1] < 1
+
+
+def test_a_rank_that_is_none_and_a_target_that_is_none_are_said(house):
+    path = house.view(Recipe()).body.sites[3].path
+    wrong = recipe_of({"overrides": squeeze_events.fixed({}, path, "many")["overrides"]})
+    assert "fits no site" in squeeze_handlers.preview(house, wrong, "a", None)[1]
+    with pytest.raises(LowRankError, match="target"):
+        values = choices.recipe_values("demo", "asvd-i", "strs", 0.3, "demo", None, [], 0, "factored", False)
+        recipe_of({**values, "target": "much"})
+
+
+def test_a_measured_plan_can_be_clicked_and_restored(house, tiny, tiny_file):
+    recipe = _tiny_recipe(tiny, tiny_file, allocator="strs", measure="settled", seed=3)
+    shown = settled(house, recipe)[-1][0]
+    now = next(m for m in house.visit("a").measured if m["now"])
+    assert house.visit("a").tried[now["key"]] == recipe
+    keys = [row[0] for t in shown.tradeoff.data if t.customdata is not None for row in t.customdata]
+    assert now["key"] in keys
+    assert recipe_of(choices.recipe_values(recipe.model, *choices.choices_of(recipe))).decisive() == recipe.decisive()
