@@ -61,8 +61,10 @@ def readout(view: View, plan: KVPlan) -> str:
             f" (**{percent(plan.ratio(curves.units))}** not stored). "
             f"Predicted: **+{curves.predicted(plan):.4f}** nats per token"
         )
-    left = f" The caches of {len(curves.dense)} blocks stay as they are: {next(iter(curves.dense.values()))}."
-    return whole + "." + (left if curves.dense else "")
+    if curves.dense:
+        why = next(iter(curves.dense.values()))
+        return f"{whole}. The caches of {len(curves.dense)} blocks stay as they are: {why}."
+    return whole + "."
 
 
 def values(view: View) -> list:
