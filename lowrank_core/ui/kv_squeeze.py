@@ -62,8 +62,9 @@ def readout(view: View, plan: KVPlan) -> str:
             f"Predicted: **+{curves.predicted(plan):.4f}** nats per token"
         )
     if curves.dense:
-        whole += f". The caches of {len(curves.dense)} blocks stay as they are: {next(iter(curves.dense.values()))}"
-    return f"{whole}."
+        why = next(iter(curves.dense.values()))
+        return f"{whole}. The caches of {len(curves.dense)} blocks stay as they are: {why}."
+    return whole + "."
 
 
 def values(view: View) -> list:
