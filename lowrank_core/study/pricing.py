@@ -1,6 +1,7 @@
 """Spectra with their prices, in one backward pass: each unit is factored when the pass reaches its block."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,7 @@ class Open:
     """A unit that has been factored and waits for its price."""
 
     def __init__(self, bench: "Workbench", unit: Unit):
-        self.unit, self.left = unit, len(unit.sites)
+        self.unit, self.left, self.asked = unit, len(unit.sites), 0
         self.price: Tensor | float = 0.0
         self.bare, self.made, self.rests = bench.bare_spectrum(unit)
 
@@ -60,8 +61,14 @@ class Open:
         first = sum(s.d_out for s in self.unit.sites[:place])
         rows = slice(first, first + site.d_out)
         if self.rests is None:
-            return Prices(self.made.left[rows], self.made.right, self.made.mean)
-        return CutPrices([rest[rows] for rest in self.rests], self.made.mean)
+            found = Prices(self.made.left[rows], self.made.right, self.made.mean)
+        else:
+            found = CutPrices([rest[rows] for rest in self.rests], self.made.mean)
+        self.asked += 1
+        if self.asked == len(self.unit.sites):  # of a large model a block's factors are hundreds of megabytes
+            self.made = replace(self.made, left=self.made.left[:0], right=self.made.right[:, :0], second=None)
+            self.rests = None
+        return found
 
     def add(self, price: Tensor) -> bool:
         """Book the price of a site; whether it was the last."""
