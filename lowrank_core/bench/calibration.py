@@ -123,7 +123,7 @@ def _calibration(search: Search, loaded: LoadedModel, store: Store) -> Job[Found
     dense_tokens = float((yield from bench.probe()).tokens)
     costs = [
         Cost("progressive", len(units), end.measured, windows, clock.lap(), None,
-             windows + _windows_of(end.known), end.tokens + dense_tokens)
+             windows + int(end.known.windows.sum()), end.tokens + dense_tokens)
     ]  # fmt: skip
     store.clear("points")
 
@@ -198,12 +198,10 @@ def _in_turns(
         yield Progress("table", i + 1, len(units), unit.label)
     n, k = len(probe.windows), len(CANDIDATES)
     tokens = probe.tokens * (1 + k * sum(probe.share(u) for u in units))
-    return (
-        points,
-        Timed(Cost("exact", len(units), len(points), n, exact, factoring, n * (1 + len(points)), tokens), here, here_factoring),
-        Timed(Cost("brute", ask, ask * k, n, spent, reference.factoring, n * (1 + ask * k), probe.tokens * (1.0 + ask * k))),
-        apart,
-    )  # fmt: skip
+    fast = Cost("exact", len(units), len(points), n, exact, factoring, n * (1 + len(points)), tokens)
+    one_by_one = probe.tokens * (1.0 + ask * k)
+    slow = Cost("brute", ask, ask * k, n, spent, reference.factoring, n * (1 + ask * k), one_by_one)
+    return points, Timed(fast, here, here_factoring), Timed(slow), apart
 
 
 class Brute:
@@ -296,7 +294,3 @@ def halves(full: Knowledge) -> float | None:
     deltas = np.array([[p.deltas for _, p in sorted(full.points[u.path].items())] for u in full.grid.units])
     middle = deltas.shape[-1] // 2
     return spearman(deltas[..., :middle].mean(-1), deltas[..., middle:].mean(-1)) if middle else None
-
-
-def _windows_of(known: Knowledge) -> int:
-    return int(known.windows.sum())

@@ -58,7 +58,7 @@ def make(folder: Path, blocks: int = SHAPE["num_hidden_layers"], seed: int = 0) 
 
 
 def piece(report: Path, model: Path, out: Path, values: dict[str, Any], seconds: float) -> Report:
-    """Go on with a run for so many seconds, measured; what is finished is stored, so that the next piece goes on."""
+    """Go on with a run for so many seconds, and until more is stored: there the next piece goes on. Measured."""
     import torch
 
     from ..evaluation.memory import forget_peak, resident
@@ -82,11 +82,14 @@ def piece(report: Path, model: Path, out: Path, values: dict[str, Any], seconds:
         made.ratio = compressed.ratio_achieved
         made.saved = save(compressed, out, recipe.storage)
 
-    job, end = whole(), time.monotonic() + seconds
+    def kept() -> int:
+        return sum(count for _, count, _ in store.entries())
+
+    job, end, before = whole(), time.monotonic() + seconds, kept()
     try:
         for progress in job:
             clock.at(progress.stage)
-            if time.monotonic() > end:
+            if time.monotonic() > end and kept() > before + 2:  # more than the anatomy and a half-done block
                 break
     finally:
         job.close()

@@ -1,5 +1,7 @@
-"""How quickly a drag is answered: `bench slider`. Milliseconds from a new ratio to its plan, to the model swapped to it,
-and to the first point measured for it."""
+"""How quickly a drag is answered: `bench slider`.
+
+Milliseconds from a new ratio to its plan, to the model swapped to it, and to the first point measured for it.
+"""
 
 import tempfile
 import time

@@ -13,6 +13,7 @@ def units_of(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Unit, ...]:
 
     Where the cache is to hold latents, the layers of keys and values are no units: how small they get follows from it.
     """
+    settings = {method: recipe.settings_of(method) for method in recipe.methods}
     units: dict[tuple, list[Site]] = {}
     for site in sites:
         if recipe.kv_ratio and site.role in KV_ROLES:
@@ -24,10 +25,10 @@ def units_of(sites: tuple[Site, ...], recipe: Recipe) -> tuple[Unit, ...]:
         Unit(
             tuple(members),
             method,
-            recipe.settings_of(method),
+            settings[method],
             "pivoted" if recipe.storage == "pivoted" and not METHODS[method].joint else "factored",
             recipe.walk is None  # whose factors are not centred
-            and bool(recipe.settings_of(method).get("centre"))
+            and bool(settings[method].get("centre"))
             and not any(s.bias for s in members),
         )
         for (_, method), members in units.items()

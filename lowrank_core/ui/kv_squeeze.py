@@ -61,9 +61,10 @@ def readout(view: View, plan: KVPlan) -> str:
             f" (**{percent(plan.ratio(curves.units))}** not stored). "
             f"Predicted: **+{curves.predicted(plan):.4f}** nats per token"
         )
-    why = next(iter(curves.dense.values()), "")
-    left = f" The caches of {len(curves.dense)} blocks stay as they are: {why}." if curves.dense else ""
-    return f"{whole}.{left}"
+    if curves.dense:
+        why = next(iter(curves.dense.values()))
+        return f"{whole}. The caches of {len(curves.dense)} blocks stay as they are: {why}."
+    return whole + "."
 
 
 def values(view: View) -> list:

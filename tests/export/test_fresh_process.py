@@ -97,7 +97,8 @@ def test_weights_that_lie_the_other_way_round(tmp_path, python):
 def test_the_card_s_snippet_runs(folders, python):
     root, _ = folders
     lines = (root / "factored" / "README.md").read_text().split("```python\n")[1].split("```")[0].splitlines()
-    assert lines == [OURS, THEIRS, 'AutoModelForCausalLM.from_pretrained("factored")']
+    assert lines[0].startswith(OURS) and lines[1].startswith(THEIRS)
+    assert 'model = AutoModelForCausalLM.from_pretrained("factored")' in lines
     done = python(f"import os; os.chdir({str(root)!r})", *lines)
     assert done.returncode == 0, done.stderr
 

@@ -210,21 +210,22 @@ NONSENSE = {
 }
 
 
-def visit(url: str, number: int, until: float, replies: dict, failures: list, counts: dict) -> None:
-    """One visitor's time: what it does is its own random choice."""
+def visit(url: str, number: int, seconds: float, ready, replies: dict, failures: list, counts: dict) -> None:
+    """One visitor's time, from when all have loaded a model: a question first, then its own random choices."""
     try:
         visitor = Visitor(url, number)
         visitor.open_link()
         visitor.load(list(MODELS)[number % 2])
+        ready.wait(180)
+        until, deed = time.monotonic() + seconds, "chat"
         while time.monotonic() < until:
-            deed = visitor.rng.choice(("drag", "drag", "chat", "chat", "load", "nonsense", "cancel"))
             counts[deed] = counts.get(deed, 0) + 1
             if deed == "drag":
                 visitor.drag(4.0)
             elif deed == "cancel":
                 (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(0.3)
             elif deed == "chat":
-                for side, (asked, answered) in enumerate(visitor.chat(30.0)):
+                for side, (asked, answered) in enumerate(visitor.chat(60.0)):
                     assert asked == visitor.question, f"somebody else's words: {asked}"
                     counts["answered"] = counts.get("answered", 0) + 1
                     if side == 0:  # the dense model says the same whenever it is asked
@@ -233,6 +234,7 @@ def visit(url: str, number: int, until: float, replies: dict, failures: list, co
                 visitor.load(visitor.rng.choice((*MODELS, "../x", "no/such-model")))
             else:
                 nonsense(visitor, visitor.rng.choice(list(NONSENSE)))
+            deed = visitor.rng.choice(("drag", "drag", "chat", "chat", "load", "nonsense", "cancel"))
     except BaseException as error:
         failures.append(f"visitor {number}: {type(error).__name__}: {error}")
 
@@ -248,15 +250,17 @@ def nonsense(visitor: Visitor, name: str) -> None:
 def crowd(studio: Studio, clients: int, seconds: float) -> dict:
     """What happened: counts, failures, replies, and the studio's state before, while and after."""
     replies, failures, counts, states = {}, [], {}, []
-    until = time.monotonic() + seconds
+    ready = threading.Barrier(clients)
     threads = [
-        threading.Thread(target=visit, args=(studio.url, i, until, replies, failures, counts)) for i in range(clients)
+        threading.Thread(target=visit, args=(studio.url, i, seconds, ready, replies, failures, counts), daemon=True)
+        for i in range(clients)
     ]
+    began = time.monotonic()
     for t in threads:
         t.start()
-    while any(t.is_alive() for t in threads) and time.monotonic() < until + 120:
+    while any(t.is_alive() for t in threads) and time.monotonic() < began + seconds + 300:
         time.sleep(1)
-        states.append({**studio.state(), "at": round(seconds - (until - time.monotonic()), 1)})
+        states.append({**studio.state(), "at": round(time.monotonic() - began, 1)})
     stuck = sum(t.is_alive() for t in threads)
     end = time.monotonic() + 20
     after = studio.state()
