@@ -21,8 +21,11 @@ PLOT = "#plot-a .js-plotly-plot .plot-container"
 # stamps in the page itself, so that the driver's own round trips are not counted
 WATCH = """() => {
   window.stamps = {};
-  const note = (key, selector) => new MutationObserver(() => { window.stamps[key] = performance.now(); }).observe(
-    document.querySelector(selector), {subtree: true, childList: true, characterData: true, attributes: true});
+  const note = (key, selector) => {
+    const part = document.querySelector(selector);  // of a page that was not opened yet there is none
+    if (part) new MutationObserver(() => { window.stamps[key] = performance.now(); }).observe(
+      part, {subtree: true, childList: true, characterData: true, attributes: true});
+  };
   note('readout', '#plan-readout'); note('curves', '#plot-e'); note('see', '#plot-d'); note('table', '#readout');
 }"""
 HOLD_UPS = """() => {
@@ -120,7 +123,7 @@ def weight(browser, port: int) -> tuple[float, float]:
     """MB that the first visit transfers: of scripts, and of all."""
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{port}")
-    page.wait_for_selector(PLOT)
+    page.wait_for_selector(PLOT, timeout=120_000)
     sizes = page.evaluate(
         "performance.getEntries().filter(e => e.encodedBodySize).map(e => [e.initiatorType, e.encodedBodySize])"
     )
