@@ -16,7 +16,8 @@ from .squeeze import Squeeze
 
 def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, trouble: gr.Markdown):
     """Open the link that the page was loaded with; the event after which its recipe can be followed."""
-    outputs = [trouble, name, *squeeze.choices]
+    opened = gr.State(0)  # changes only where there was a recipe: a plain visit starts nothing
+    outputs = [trouble, name, opened, *squeeze.choices]
 
     def follow(request: gr.Request):
         try:
@@ -26,10 +27,11 @@ def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, 
             house.host.check(recipe)
         except LowRankError as error:
             return [f"{explain(error)} The link is not followed.", *[gr.skip()] * (len(outputs) - 1)]
-        return [said(recipe), recipe.model, *shown(recipe)]
+        return [said(recipe), recipe.model, 1, *shown(recipe)]
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    return page.load(follow, None, outputs, queue=False, **quiet).then
+    page.load(follow, None, outputs, queue=False, **quiet)
+    return opened.change
 
 
 def said(recipe: Recipe) -> str:
