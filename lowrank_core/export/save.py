@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ from .record import CARD, RECORD, Record, licence_files, licence_of
 
 MERGED = "merged"
 STORAGES = (FACTORED, PIVOTED, MERGED)
+Own = Callable[[Tensor], Tensor]
 OF_THE_LOADER = ("hf_quantizer", "hf_device_map", "quantization_method", "is_quantized")  # set by from_pretrained
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | str,
          ranks: Mapping[str, int | None], recipe: Mapping[str, Any], base: str, storage: str = FACTORED,
-         measurements: Sequence[Mapping[str, Any]] = (), max_shard_size: int | str = "5GB",
+         measurements: Sequence[Mapping[str, Any]] = (), max_shard_size: int | str = "1GB",
          base_folder: Path | None = None) -> int:
     """The number of bytes written to `folder`, which `from_pretrained` then loads; the model is left as it is.
 
@@ -133,13 +134,13 @@ def _check_storage(asked: str, layout: Layout, latents: bool) -> str:
 
 def _compressed_copy(model: PreTrainedModel, layout: Layout, recipe: dict) -> PreTrainedModel:
     """A model that shares what is dense and owns what is compressed, with the configuration that loads it."""
-    ours = _bare_copy(model)
+    ours, own = _bare_copy(model), _owning()
     for path in layout.order:
         source = ours.get_submodule(layout.shared[path]) if path in layout.shared else None
-        put(ours, path, _owned_module(model.get_submodule(path), source))
+        put(ours, path, _owned_module(model.get_submodule(path), source, own))
     latents = latent_entries(ours)
     for path, entry in latents.items():
-        source = _owned_latents(model.get_submodule(path))
+        source = _owned_latents(model.get_submodule(path), own)
         put(ours, path, source)
         if entry["rest"]:
             put(ours, entry["rest"], LatentRest(source))
@@ -168,25 +169,37 @@ def _bare_copy(model: PreTrainedModel) -> PreTrainedModel:
     return ours
 
 
-def _owned_module(module: nn.Module, source: FactoredLinear | None) -> nn.Module:
+def _owned_module(module: nn.Module, source: FactoredLinear | None, own: Own) -> nn.Module:
     """The same layer with tensors of its own; `source` is the owned layer whose right factor it uses."""
-    bias = None if module.bias is None else _owned(module.bias)
+    bias = None if module.bias is None else own(module.bias)
     if isinstance(module, JointLinear):
-        return JointLinear(_owned(module.weight), source, bias)
+        return JointLinear(own(module.weight), source, bias)
     if isinstance(module, PivotedLinear):
-        return PivotedLinear(_owned(module.weight), _owned(module.weight_u), _owned(module.pivots), bias)
-    return FactoredLinear(_owned(module.weight_u), _owned(module.weight), bias)
+        return PivotedLinear(own(module.weight), own(module.weight_u), own(module.pivots), bias)
+    return FactoredLinear(own(module.weight_u), own(module.weight), bias)
 
 
-def _owned_latents(module: LatentLinear) -> LatentLinear:
+def _owned_latents(module: LatentLinear, own: Own) -> LatentLinear:
     """The same layer with tensors of its own."""
-    parts = [_owned(t) for t in (module.weight[0], module.weight_u, module.pivots)]
-    return LatentLinear(*parts, None if module.bias is None else _owned(module.bias), module.lead, module.shown)
+    parts = [own(t) for t in (module.weight[0], module.weight_u, module.pivots)]
+    return LatentLinear(*parts, None if module.bias is None else own(module.bias), module.lead, module.shown)
 
 
-def _owned(tensor: Tensor) -> Tensor:
-    """The values alone: a slice of a bigger store would bring the store, or its neighbours, into the shard."""
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+def _owning() -> Own:
+    """What gives a tensor's values alone: a slice of a bigger store would bring the store, or its neighbours, into the
+    shard. What is whole, on the CPU and in no other layer is not copied: a large model's factors would be there twice.
+    """
+    taken: set[int] = set()
+
+    def own(tensor: Tensor) -> Tensor:
+        values = tensor.detach()
+        whole = values.is_contiguous() and values.untyped_storage().nbytes() == values.nbytes
+        if whole and values.device.type == "cpu" and values.data_ptr() not in taken:
+            taken.add(values.data_ptr())
+            return values
+        return values.to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+    return own
 
 
 def _sizes(model: nn.Module, ranks: Mapping[str, int | None], storage: str, biased: Collection[str]) -> Sizes:
