@@ -1,13 +1,16 @@
 """Loss gradients at every site's output, one block at a time: a forward sweep keeps what enters each block, a reverse
 sweep runs each block once more with its graph. So only one block's graph and sums are in memory at a time.
 
-Labels are sampled from the model itself (the true Fisher information), seeded.
+Labels are sampled from the model itself (the true Fisher information), seeded; or they are the text's own next tokens
+(the loss as it is measured).
 """
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +32,10 @@ class Sums(Protocol):
     """What is added up at a site."""
 
     def add(self, x: Tensor, g: Tensor, where: str) -> None:
-        """Add inputs x (B, T, n) and gradients g (B, T, m)."""
+        """Add inputs x (B, T, n) and gradients g (B, T, m) of sampled labels' losses, summed over tokens."""
+
+    def drift(self, x: Tensor, g: Tensor, where: str) -> None:
+        """Add the same windows with the gradients of their own loss, a mean over tokens; only where it is asked for."""
 
 
 def go_backward(
@@ -39,14 +45,18 @@ def go_backward(
     start: Callable[[Site], Sums],
     on_site: Callable[[Site, Sums], None],
     seed: int = 0,
+    sampled: int | None = None,
+    given: int = 0,
 ) -> Job[None]:
     """Starts sums for every site, adds every token's inputs and gradients to them, and hands them to `on_site`.
 
-    windows (N, T): every position predicts a label sampled from the model's own distribution; gradients are of the
-    summed token losses. The last block comes first, and whatever `on_site` stores need not be asked for again. Yields
-    once per batch and block in each direction. *Memory*: what enters the blocks is kept on disk where it is more than
-    `settings.STATES_HELD` bytes.
+    windows (N, T): in the first `sampled` of them (all, by default) every position predicts a label sampled from the
+    model's own distribution, and in the first `given` of them (none) the next token of the text. The last block comes
+    first, and whatever `on_site` stores need not be asked for again. Yields once per batch and block in each direction.
+    *Memory*: what enters the blocks is kept on disk where it is more than `settings.STATES_HELD` bytes.
     """
+    sampled = len(windows) if sampled is None else min(sampled, len(windows))
+    given = min(given, len(windows))
     of_block: dict[int, list[Site]] = {}
     for site in sites:
         of_block.setdefault(site.block, []).append(site)
@@ -54,7 +64,9 @@ def go_backward(
         return
     model = share_copy(loaded.model)  # hooks of its own: the loaded model may serve a chat meanwhile
     runner = BlockRunner(model, loaded.anatomy.block_paths)
-    batches = [b.to(loaded.device) for b in windows.split(BATCH)]
+    ends = sorted({0, sampled, given, *range(0, max(sampled, given), BATCH)})
+    batches = [windows[a:b].to(loaded.device) for a, b in pairwise(ends)]
+    losses = [[_sampled] * (a < sampled) + [_given] * (a < given) for a in ends[:-1]]
     generator = torch.Generator(loaded.device).manual_seed(seed)
     first, last = min(of_block), len(runner.blocks) - 1
     total, done = len(batches) * (2 * last + 1 - first), 0
@@ -68,27 +80,30 @@ def go_backward(
                     hidden[i] = runner.step(index, hidden[i], ids)
                     done += 1
                     yield Progress("gradients", done, total, f"forward, block {index}")
-        gradients: list[Tensor | None] = [None] * len(batches)
+        gradients: list[dict[Loss, Tensor]] = [{} for _ in batches]
         for index in range(last, first - 1, -1):
             sums = {}
             for site in of_block.get(index, ()):
                 sums[site.path] = start(site)
                 yield Progress("gradients", done, total, site.label)
             for i, ids in enumerate(batches):
-                with _watching(model, sums, windows.shape[1]), torch.enable_grad():
+                asked = Asked()
+                with _watching(model, sums, windows.shape[1], asked), torch.enable_grad():
                     entering = trail.take(index, i).to(loaded.device).requires_grad_()
-                    if index == last:
-                        _loss(runner.logits(ids, index, entering), generator).backward()
-                    else:
-                        runner.graph(index, entering, ids).backward(gradients[i])
-                gradients[i] = entering.grad
+                    out = runner.logits(ids, index, entering) if index == last else runner.graph(index, entering, ids)
+                    for loss in losses[i]:
+                        asked.loss, again = loss, loss is not losses[i][-1]
+                        value = loss(out, ids, generator) if index == last else out
+                        (gradients[i][loss],) = torch.autograd.grad(
+                            value, entering, gradients[i].get(loss), retain_graph=again
+                        )
                 done += 1
                 yield Progress("gradients", done, total, f"backward, block {index}")
             for site in of_block.get(index, ()):
                 on_site(site, sums.pop(site.path))
 
 
-def _loss(logits: Tensor, generator: torch.Generator) -> Tensor:
+def _sampled(logits: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     """The summed loss of labels that the model draws itself; logits (B, T, V)."""
     flat = logits.float().flatten(0, 1)
     with torch.no_grad():
@@ -96,15 +111,36 @@ def _loss(logits: Tensor, generator: torch.Generator) -> Tensor:
     return nn.functional.cross_entropy(flat, labels, reduction="sum")
 
 
+def _given(logits: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """The summed losses of windows (B, T), each the mean over its next tokens."""
+    flat = logits[:, :-1].float().flatten(0, 1)
+    return nn.functional.cross_entropy(flat, ids[:, 1:].flatten(), reduction="sum") / (ids.shape[1] - 1)
+
+
+Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+@dataclass
+class Asked:
+    """Of which loss the gradients are that come by."""
+
+    loss: Loss | None = None
+
+
 @contextmanager
-def _watching(model: nn.Module, sums: dict[str, Sums], length: int):
+def _watching(model: nn.Module, sums: dict[str, Sums], length: int, asked: Asked):
     def by_window(x: Tensor) -> Tensor:
         return x.detach().reshape(-1, length, x.shape[-1])  # some families hand their MLP all tokens in one row
 
     def watch(path: str):
         def hook(module, args, output: Tensor) -> None:
             inputs = by_window(args[0])
-            output.register_hook(lambda gradient: sums[path].add(inputs, by_window(gradient), path))
+
+            def book(gradient: Tensor) -> None:
+                add = sums[path].drift if asked.loss is _given else sums[path].add
+                add(inputs, by_window(gradient), path)
+
+            output.register_hook(book)
 
         return hook
 

@@ -5,7 +5,7 @@ VERSIONS = {
     "channels": 2,  # ChannelSummary of an input group
     "gram": 3,  # second moment and means of an input group
     "fisher": 1,  # output-gradient moments of a site
-    "spectrum": 4,  # Spectrum of a site under a method
+    "spectrum": 5,  # Spectrum of a site under a method
     "factors": 1,  # factors of every rank of a large model's unit
     "walk": 1,  # what the anchored walk made of a large model's block
     "points": 4,  # measured sensitivity points of a site

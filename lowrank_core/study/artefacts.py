@@ -7,7 +7,7 @@ import numpy as np
 
 from ..kv.plan import KVPlan, KVUnit, plan_latents
 from ..store import Artefact
-from ..types import ChannelSummary, Divergence, Measurement, Point, Setting, Site, Spectrum
+from ..types import ChannelSummary, Divergence, Drift, Measurement, Point, Setting, Site, Spectrum
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,20 @@ def pack_spectrum(spectrum: Spectrum) -> Artefact:
         "energy": spectrum.energy,
         "stable_rank": spectrum.stable_rank,
     }
+    if (drift := spectrum.drift) is not None:
+        facts["drift_tokens"] = drift.tokens
+        arrays["drift_ranks"], arrays["drift"] = drift.ranks.astype(np.int32), drift.mean.astype(np.float32)
+        arrays["drift_by_window"] = drift.by_window.astype(np.float16)
     return Artefact(arrays, facts)
 
 
 def unpack_spectrum(artefact: Artefact) -> Spectrum:
-    return Spectrum(**artefact.facts, **artefact.arrays)
+    facts, arrays, drift = dict(artefact.facts), dict(artefact.arrays), None
+    if (tokens := facts.pop("drift_tokens", None)) is not None:
+        names = ("drift_ranks", "drift", "drift_by_window")
+        ranks, mean, windows = (arrays.pop(n) for n in names)
+        drift = Drift(ranks, mean, windows.astype(np.float32), tokens)
+    return Spectrum(**facts, **arrays, drift=drift)
 
 
 def pack_points(points: dict[float, Point]) -> Artefact:

@@ -24,13 +24,13 @@ from ..models.loading import LoadedModel
 from ..models.sites import weight_of
 from ..settings import FACTORS_HELD
 from ..store import Artefact, Key
-from ..types import Point, Site, Spectrum, Unit
+from ..types import Drift, Point, Site, Spectrum, Unit
 from . import artefacts, spill
 from .artefacts import Body
 from .factoring import factorize_unit
 from .measuring import measured
 from .own_text import written
-from .pricing import candidate_rests, error_of, priced_spectra
+from .pricing import candidate_ranks, candidate_rests, error_of, priced_spectra
 from .read import Study
 from .shelf import Shelf
 
@@ -225,9 +225,11 @@ class Workbench:
     def _spectrum_of(self, unit: Unit) -> Spectrum | None:
         return self.study.spectrum(unit.path, unit.method, unit.settings)
 
-    def bare_spectrum(self, unit: Unit) -> tuple[Callable[[np.ndarray], Spectrum], Factorization, list[Tensor] | None]:
-        """What makes a Spectrum of a unit's price, its Factorization, and of methods with a second stage W − Ŵ at
-        the ranks of the spectrum (float32).
+    def bare_spectrum(
+        self, unit: Unit
+    ) -> tuple[Callable[[np.ndarray, Drift], Spectrum], Factorization, list[Tensor] | None]:
+        """What makes a Spectrum of a unit's price and drift, its Factorization, and of methods with a second stage
+        W − Ŵ at the ranks of the spectrum (float32).
 
         Made on its own statistics; of the float64 factors nothing outlives it, the cut ones are kept for slicing.
         """
@@ -245,12 +247,13 @@ class Workbench:
             if made.mean is not None:
                 moment = moment - torch.outer(made.mean, made.mean)
             energy = float(((weight @ moment) * weight).sum())
-            ranks, rests = candidate_rests(unit, weight, made)
+            ranks = candidate_ranks(unit)
+            rests = candidate_rests(ranks, weight, made)
             errors = np.array([error_of(rest, moment) for rest in rests])
             rests = [rest.float() for rest in rests]
             made = replace(made, left=made.left[:, :0], right=made.right[:0], second=None)  # no longer needed
         bare = partial(Spectrum, unit.path, unit.method, sigma, ranks, errors, energy, stable_rank=stable_rank(weight))
-        return (lambda loss: bare(loss=loss)), made, rests
+        return (lambda loss, drift: bare(loss=loss, drift=drift)), made, rests
 
     def forget_dense(self) -> None:
         """Let go of all that holds the dense model's weights beside the model itself."""

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ..settings import PRICED_WINDOWS
+from ..settings import DRIFT_WINDOWS, PRICED_WINDOWS
 from ..store import Key
 
 HELD_OUT_SEED = 100_000  # apart from any seed somebody calibrates with
@@ -48,7 +48,14 @@ class Source:
         """Of a unit under a method; `settings`: its parameters that differ from their defaults."""
         return Key(
             "spectrum",
-            {**asdict(self), "path": path, "method": method, "settings": settings, "priced": PRICED_WINDOWS},
+            {
+                **asdict(self),
+                "path": path,
+                "method": method,
+                "settings": settings,
+                "priced": PRICED_WINDOWS,
+                "drift": DRIFT_WINDOWS,
+            },
         )
 
     def factors(self, path: str, method: str, settings: dict[str, float], storage: str) -> Key:

@@ -1,12 +1,12 @@
 """All that is known of what the units cost: spectra, measured points, and what follows from both (numpy only)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from ..allocation.beliefs import Beliefs, believe, noise_of
+from ..allocation.beliefs import Beliefs, believe, law_of, noise_of
 from ..settings import CANDIDATES
 from ..types import Point, Spectrum, Unit, rank_at
 
@@ -28,14 +28,38 @@ class Grid:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """(S, K) predicted nats above dense."""
-        rows = zip(self.units, self.ranks, strict=True)
-        return np.array([self.spectra[u.path].predicted(ranks) for u, ranks in rows])
+        """(S, K) predicted nats above dense, of both orders."""
+        return self._at_candidates(lambda s, ranks: s.predicted(ranks))
+
+    @cached_property
+    def second(self) -> np.ndarray:
+        """(S, K) those of the second order alone."""
+        return self._at_candidates(lambda s, ranks: s.second(ranks))
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """(S, K) and those of the first."""
+        return self._at_candidates(lambda s, ranks: s.first(ranks))
+
+    @cached_property
+    def drifting(self) -> bool:
+        """Whether the first order is known."""
+        return all(self.spectra[u.path].drift is not None for u in self.units)
 
     @cached_property
     def curves(self) -> tuple[np.ndarray, ...]:
         """Per unit (max rank + 1,) predicted nats at every rank."""
         return tuple(np.asarray(self.spectra[u.path].predicted(np.arange(u.max_rank + 1))) for u in self.units)
+
+    @cached_property
+    def orders(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Per unit (max rank + 1,) nats of the first and of the second order at every rank."""
+        spectra = ((self.spectra[u.path], np.arange(u.max_rank + 1)) for u in self.units)
+        return tuple((s.first(ranks), s.second(ranks)) for s, ranks in spectra)
+
+    def _at_candidates(self, value: Callable[[Spectrum, np.ndarray], np.ndarray]) -> np.ndarray:
+        rows = zip(self.units, self.ranks, strict=True)
+        return np.array([value(self.spectra[u.path], ranks) for u, ranks in rows])
 
     @cached_property
     def row(self) -> dict[str, int]:
@@ -77,23 +101,33 @@ class Knowledge:
 
     @cached_property
     def beliefs(self) -> Beliefs:
-        grid = self.grid
-        spread = self._table(lambda p: p.stderr * p.windows**0.5, 0.0)
-        noise = noise_of(spread, np.maximum(self.windows, 1), grid.predicted)
+        grid, law = self.grid, law_of(self.grid.second, self.grid.drifting)
+        rest = {path: {k: self._second(p) for k, p in row.items()} for path, row in self.points.items()}
+        spread = self._table(lambda p: p.stderr * p.windows**0.5, 0.0, rest)
+        noise = noise_of(spread, np.maximum(self.windows, 1), law)
         roles, blocks = [u.role for u in grid.units], [u.block for u in grid.units]
-        return believe(roles, blocks, np.array(CANDIDATES), grid.predicted, self.measured, noise)
+        seen = self._table(lambda p: p.delta_nll, np.nan, rest)
+        return believe(roles, blocks, np.array(CANDIDATES), grid.second, seen, noise, law, grid.first)
+
+    def _second(self, point: Point) -> Point:
+        """The point without what its windows' first order explains: the second order, and what is beyond."""
+        spectrum = self.grid.spectra.get(point.path)
+        if spectrum is None or spectrum.drift is None:
+            return point
+        first = spectrum.drift.windows(point.rank, point.windows)
+        return replace(point, deltas=tuple((np.array(point.deltas) - first).tolist()))
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
-        """Path → (max rank + 1,) expected nats above dense at every rank, falling: predicted, times the factor believed
-        at the candidates and between them."""
+        """Path → (max rank + 1,) expected nats above dense at every rank, falling: of the second order times the factor
+        believed at the candidates and between them, and of the first."""
         if not self.points:
             return dict(zip(self.grid.row, self.grid.curves, strict=True))
         made = {}
-        rows = zip(self.grid.row, self.grid.curves, self.grid.ranks, self.beliefs.factor, strict=True)
-        for path, curve, ranks, factor in rows:
-            scale = np.interp(np.arange(len(curve)), ranks, np.maximum(factor, LEAST_FACTOR))
-            made[path] = np.maximum.accumulate((curve * scale)[::-1])[::-1]
+        rows = zip(self.grid.row, self.grid.orders, self.grid.ranks, self.beliefs.factor, strict=True)
+        for path, (first, second), ranks, factor in rows:
+            scale = np.interp(np.arange(len(second)), ranks, np.maximum(factor, LEAST_FACTOR))
+            made[path] = np.maximum.accumulate((first + second * scale)[::-1])[::-1]
         return made
 
     def table(self, units: Iterable[Unit]) -> dict[str, dict[float, float]]:
@@ -110,10 +144,11 @@ class Knowledge:
         """Summed expected nats above dense of a plan's ranks."""
         return float(sum(self.curves[p][r] for p, r in ranks.items() if r is not None))
 
-    def _table(self, value, missing: float) -> np.ndarray:
+    def _table(self, value: Callable[[Point], float], missing: float, points: Points | None = None) -> np.ndarray:
+        """(S, K) a value of each of the points."""
         found = np.full(self.grid.ranks.shape, missing, float)
         place = {k: i for i, k in enumerate(CANDIDATES)}
-        for path, row in self.points.items():
+        for path, row in (self.points if points is None else points).items():
             if (i := self.grid.row.get(path)) is None:
                 continue
             for keep, point in row.items():

@@ -11,16 +11,17 @@ from torch import Tensor
 from ..calibration.backward import go_backward
 from ..calibration.prices import CutPrices, Prices
 from ..jobs import Job
-from ..settings import CANDIDATES, PRICED_WINDOWS
-from ..types import Site, Spectrum, Unit, rank_at
+from ..settings import CANDIDATES, DRIFT_WINDOWS, PRICED_WINDOWS, PROBE_WINDOWS
+from ..types import Drift, Site, Spectrum, Unit, rank_at
 
 if TYPE_CHECKING:
     from .build import Workbench
 
 
 def priced_spectra(bench: "Workbench", units: Iterable[Unit]) -> Job[dict[str, Spectrum]]:
-    """Unit path → Spectrum, whose predicted loss is ½ E[(gᵀ Δ x)²]: to second order, with each token's own gradient,
-    over the first calibration windows. Stored as they are made, the last block's first.
+    """Unit path → Spectrum, whose predicted loss is E[hᵀ Δ x] + ½ E[(gᵀ Δ x)²]: to second order, with each token's own
+    gradients, h of the text's next token and g of one that the model draws, over the first calibration windows. Stored
+    as they are made, the last block's first.
 
     *Memory*: one block's factors, or of methods with a second stage W − Ŵ at every candidate.
     *Limits*: sites that share a right factor are priced one by one and added up.
@@ -37,13 +38,13 @@ def priced_spectra(bench: "Workbench", units: Iterable[Unit]) -> Job[dict[str, S
 
     def keep(site: Site, prices: Prices | CutPrices) -> None:
         unit = owners[site.path]
-        if open_units[unit.path].add(prices.loss()):
+        if open_units[unit.path].add(prices):
             found[unit.path] = bench.keep_spectrum(unit, open_units.pop(unit.path).spectrum())
 
     if owners:
-        windows = (yield from bench.read_windows())[:PRICED_WINDOWS]
-        sites = [bench.sites[path] for path in owners]
-        yield from go_backward(bench.loaded, windows, sites, start, keep, bench.source.seed)
+        windows, sites = (yield from bench.read_windows()), [bench.sites[path] for path in owners]
+        much = {"sampled": PRICED_WINDOWS, "given": DRIFT_WINDOWS}
+        yield from go_backward(bench.loaded, windows, sites, start, keep, bench.source.seed, **much)
     return found
 
 
@@ -53,7 +54,10 @@ class Open:
     def __init__(self, bench: "Workbench", unit: Unit):
         self.unit, self.left, self.asked = unit, len(unit.sites), 0
         self.price: Tensor | float = 0.0
+        self.drifts: Tensor | float = 0.0  # (N, G)
+        self.tokens = bench.windows.shape[1] - 1  # of a window that have a next one
         self.bare, self.made, self.rests = bench.bare_spectrum(unit)
+        self.ranks = candidate_ranks(unit, *(() if self.rests else ("pivoted",)))
 
     def prices(self, site: Site) -> Prices | CutPrices:
         """The sums that price one of its sites."""
@@ -70,9 +74,11 @@ class Open:
             self.rests = None
         return found
 
-    def add(self, price: Tensor) -> bool:
+    def add(self, prices: Prices | CutPrices) -> bool:
         """Book the price of a site; whether it was the last."""
-        self.price = self.price + price
+        self.price = self.price + prices.loss()
+        drifts = prices.drifts()
+        self.drifts = self.drifts + (drifts if isinstance(prices, CutPrices) else drifts[:, self.ranks])
         self.left -= 1
         return not self.left
 
@@ -80,16 +86,22 @@ class Open:
         """With the price, in which a method that predicts the loss itself (`two-sided`, in whose estimate inputs and
         gradients are independent) has its say: the geometric mean of both chooses better ranks than either
         (assets/measurements.md)."""
-        price = self.price.cpu().numpy()
-        return self.bare(np.sqrt(self.made.loss.cpu().numpy() * price) if self.made.loss is not None else price)
+        price, drifts = self.price.cpu().numpy(), self.drifts.cpu().numpy()
+        loss = np.sqrt(self.made.loss.cpu().numpy() * price) if self.made.loss is not None else price
+        drift = Drift(self.ranks, drifts.mean(0), drifts[:PROBE_WINDOWS], len(drifts) * self.tokens)
+        return self.bare(loss, drift)
 
 
-def candidate_rests(unit: Unit, weight: Tensor, made) -> tuple[np.ndarray, list[Tensor]]:
-    """The candidates' ranks, 0 and the largest, the same for every storage; and W − Ŵ at each of them."""
-    plain = Unit(unit.sites, unit.method, unit.settings)
-    ranks = np.array(sorted({0, unit.max_rank, *(rank_at(plain, k) for k in CANDIDATES)}))
+def candidate_ranks(unit: Unit, *storages: str) -> np.ndarray:
+    """The candidates' ranks, 0 and the largest, of plain factors whatever the unit's storage, and of more storages."""
+    made = [Unit(unit.sites, unit.method, unit.settings, storage) for storage in ("factored", *storages)]
+    return np.array(sorted({0, unit.max_rank, *(rank_at(u, k) for u in made for k in CANDIDATES)}))
+
+
+def candidate_rests(ranks: np.ndarray, weight: Tensor, made) -> list[Tensor]:
+    """W − Ŵ at each rank."""
     cuts = (made.cut(int(rank)) for rank in ranks)
-    return ranks, [weight - c.left.double() @ c.right.double() for c in cuts]
+    return [weight - c.left.double() @ c.right.double() for c in cuts]
 
 
 def error_of(rest: Tensor, moment: Tensor) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLOSE = 0.01  # share of the plan's expected loss
 LAST = 10  # measurements
-STEPS = (0.125, 0.25, 0.5, 1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
+STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
 FIRST = 0.3  # the candidate that every site is measured at to begin with, whatever the ratio
 NEARBY = 0.25  # what a candidate counts for that the plan does not use, but could
 

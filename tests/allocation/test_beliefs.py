@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lowrank_core.allocation.beliefs import Beliefs, believe, noise_of
+from lowrank_core.allocation.beliefs import RESIDUAL, Beliefs, believe, law_of, noise_of
 
 ROLES = [r for _ in range(3) for r in ("q", "o", "up", "down")]
 BLOCKS = [b for b in range(3) for _ in range(4)]
@@ -73,12 +73,13 @@ def test_where_nothing_is_predicted_nothing_is_learned() -> None:
 
 
 def test_the_noise_of_a_point_pools_its_own_spread_with_the_law_of_all() -> None:
-    predicted = np.array(0.04)
-    law = 0.13**2 * 0.04
-    assert noise_of(np.array(0.0), np.array(1), predicted) == pytest.approx(law)  # one window tells no spread
-    many = noise_of(np.array(0.5), np.array(1000), predicted)
+    law = law_of(np.array(0.04), False)
+    assert law == pytest.approx(0.13**2 * 0.04)
+    assert law_of(np.array(0.04), True) == pytest.approx((RESIDUAL * 0.04) ** 2)
+    assert noise_of(np.array(0.0), np.array(1), law) == pytest.approx(law)  # one window tells no spread
+    many = noise_of(np.array(0.5), np.array(1000), law)
     assert many == pytest.approx(0.25 / 1000, rel=0.01)
-    assert noise_of(np.array(0.5), np.array(4), predicted) == pytest.approx((4 * law + 3 * 0.25) / 7 / 4)
+    assert noise_of(np.array(0.5), np.array(4), law) == pytest.approx((4 * law + 3 * 0.25) / 7 / 4)
 
 
 def test_what_is_left_to_learn() -> None:
