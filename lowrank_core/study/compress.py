@@ -101,7 +101,7 @@ def run(
         yield from bench.calibrate()
     clock.lap("calibrate")
 
-    kv = (yield from calibrate_latents.steps(bench, recipe.kv_method)) if recipe.kv_ratio else None
+    kv = (yield from calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads)) if recipe.kv_ratio else None
     kv_plan = kv and kv.plan(recipe.kv_ratio, recipe.kv_allocator)
     if kv:
         clock.lap("latents")

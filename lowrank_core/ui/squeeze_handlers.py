@@ -74,7 +74,7 @@ def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
     from ..study.latents import calibrate_latents
 
-    latents = (calibrate_latents.steps(bench, recipe.kv_method),) if recipe.kv_ratio else ()
+    latents = (calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads),) if recipe.kv_ratio else ()
     return *latents, bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
 
 

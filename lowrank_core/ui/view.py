@@ -42,7 +42,7 @@ class View:
     @cached_property
     def kv(self) -> KVCurves | None:
         """What latents of keys and values are predicted to cost, once that is stored."""
-        return self.study.kv_curves(self.recipe.kv_method)
+        return self.study.kv_curves(self.recipe.kv_method, self.recipe.kv_heads)
 
     @cached_property
     def kv_plan(self) -> KVPlan | None:

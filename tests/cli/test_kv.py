@@ -14,8 +14,10 @@ def test_the_command(lowrank, tiny, tiny_file, small, tmp_path) -> None:
     assert all(r["share_of_dense"] <= 0.505 and set(r["rebuild_ms"]) == {"128", "512", "2048"} for r in rows)
     assert said.found["dense"][0]["bytes_per_token"] == 384
     assert "<!-- bench kv -->" in file.read_text()
-    people = lowrank(*line, "--ratios", "0.5", "--methods", "asvd-i", "--allocators", "uniform")
+    one = (*line, "--ratios", "0.5", "--methods", "asvd-i", "--allocators", "uniform", "--heads", "1", "all")
+    people = lowrank(*one)
     assert people.code == 0 and "rebuild at 512" in people.out
+    assert [r["heads"] for r in lowrank(*one, "--json").found["rows"]] == [1, None]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ def test_the_command(lowrank, tiny, tiny_file, small, tmp_path) -> None:
         (("--ratios", "0"), "The KV ratio 0"),
         (("--methods", "best"), "no KV method"),
         (("--allocators", "strs"), "no KV allocator"),
+        (("--heads", "some"), "no number of heads"),
+        (("--heads", "0"), "no number of heads"),
     ],
 )
 def test_mistakes(lowrank, tiny, tiny_file, flags, says) -> None:
@@ -54,6 +58,7 @@ def test_compress_mistakes(lowrank, tiny, tiny_file) -> None:
     line = ("compress", tiny, "--calibrate", tiny_file)
     assert "No ratio is given" in lowrank(*line).refused()
     assert "Both ratios are 0" in lowrank(*line, "--ratio", "0", "--kv-ratio", "0").refused()
+    assert "no groups of 3" in lowrank(*line, "--kv-ratio", "0.5", "--kv-heads", "3").refused()
     for wrong in ("1", "-0.5", "half", "nan"):
         assert "The KV ratio is" in lowrank(*line, "--kv-ratio", wrong).refused()
     assert "keeps no latents" in lowrank(*line, "--kv-ratio", "0.5", "--storage", "merged").refused()

@@ -78,10 +78,12 @@ def test_at_full_rank_greedy_text_is_the_ordinary_caches(family: str, batch: int
 
 
 @pytest.mark.parametrize("family", SUPPORTED)
-@pytest.mark.parametrize(("keep", "joint"), [(0.5, True), (0.4, False)])
-def test_at_any_rank_it_is_the_model_with_low_rank_keys_and_values(family: str, keep: float, joint: bool) -> None:
+@pytest.mark.parametrize(
+    ("keep", "joint", "heads"), [(0.5, True, None), (0.4, False, None), (0.6, True, 1), (0.5, False, 1)]
+)
+def test_at_any_rank_it_is_the_model_with_low_rank_keys_and_values(family, keep, joint, heads) -> None:
     model = model_of(family)
-    ours, reference = latent_copy(model, keep, joint), reference_copy(model, keep, joint)
+    ours, reference = latent_copy(model, keep, joint, heads), reference_copy(model, keep, joint, heads)
     for batch, padded in CASES:
         ids, mask = prompts(batch, padded)
         assert torch.equal(generated(ours, ids, mask), generated(reference, ids, mask))
