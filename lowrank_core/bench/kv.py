@@ -13,8 +13,8 @@ from ..calibration.texts import Text, read_text
 from ..calibration.windows import cut_windows
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
-from ..kv.cache import LatentLayer, stored_bytes
-from ..kv.serving import latent_cache
+from ..kv.cache import stored_bytes
+from ..kv.price import CONTEXTS, REPEATS, rebuild_ms, wait_for
 from ..models.loading import LoadedModel, load_model
 from ..store import Store
 from ..study.build import Workbench
@@ -22,9 +22,6 @@ from ..study.compress import compress, evaluate, open_workbench
 from ..study.latents import calibrate_latents
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan
-
-CONTEXTS = (128, 512, 2048)
-REPEATS = 7
 
 
 @dataclass(frozen=True)
@@ -132,44 +129,19 @@ def bytes_per_token(bench: Workbench, model: nn.Module, text: Text, dtype: torch
     return stored_bytes(decoder.cache, dtype) / ids.shape[1]
 
 
-@torch.inference_mode()
-def rebuild_ms(model: nn.Module, context: int, repeats: int = REPEATS) -> float:
-    """Milliseconds in which all blocks make the keys and values of `context` tokens from their latents: the price of
-    every decoded token at that context. The median of some rounds; latents are noise, of what text is no matter.
-    """
-    parameter = next(model.parameters())
-    layers = [layer for layer in latent_cache(model).layers if isinstance(layer, LatentLayer)]
-    for layer in layers:
-        layer.pretend(1, context, parameter.device, parameter.dtype)
-    taken = []
-    for _ in range(repeats + 1):
-        _wait(parameter.device)
-        began = time.perf_counter()
-        for layer in layers:
-            layer.rebuilt(parameter.dtype)
-        _wait(parameter.device)
-        taken.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(taken[1:])
-
-
 def step_ms(model: nn.Module, context: int, repeats: int = REPEATS) -> float:
     """Milliseconds of one decoded token at a context, the median of some."""
     decoder, taken = Decoder(model, context + 1), []
     decoder.pretend(1, context)
     token = torch.zeros(1, 1, dtype=torch.long)
     for _ in range(repeats + 1):
-        _wait(decoder.device)
+        wait_for(decoder.device)
         began = time.perf_counter()
         decoder.run(token)
-        _wait(decoder.device)
+        wait_for(decoder.device)
         taken.append(1e3 * (time.perf_counter() - began))
         decoder.rewind(context)
     return statistics.median(taken[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def markdown(found: KVBench) -> str:

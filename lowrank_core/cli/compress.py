@@ -66,7 +66,8 @@ KVHeads = Annotated[
         "--kv-heads",
         metavar="N",
         min=1,
-        help="Key and value heads that share a basis; by default all of a block. Fewer lose more and rebuild faster.",
+        help="Key and value heads that share a basis; by default all of a block. Fewer lose more; where heads are wide "
+        "and many, they rebuild faster.",
         show_default=False,
     ),
 ]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import StaticLayer
 
-from ..kv.cache import stored_bytes
+from ..kv.cache import stored_bytes, whole_bytes
 from ..kv.serving import latent_cache, makes_latents
 from .cache import PreallocatedLayer, cache_argument, preallocated
 from .graph import Graphed, static_cache
@@ -71,6 +71,11 @@ class Decoder:
         """Bytes of the keys and values, or of the latents, of the positions that were run."""
         stored = stored_bytes(self.cache)
         return stored * self.length // self._static if self._graphs else stored
+
+    @property
+    def kv_whole_bytes(self) -> int:
+        """What `kv_bytes` would be with no latents anywhere."""
+        return self.kv_bytes if self._graphs else whole_bytes(self.cache)
 
     def rewind(self, length: int) -> None:
         """Forget what came after the first `length` positions."""

@@ -33,7 +33,8 @@ class Reply:
     finished: bool
     prefill_seconds: float
     decode_seconds: float
-    kv_bytes: int
+    kv_bytes: int  # that the cache stores
+    kv_whole_bytes: int  # that it would store with no latents
 
     @property
     def tokens_per_second(self) -> float:
@@ -115,10 +116,11 @@ def streams(
         began = time.perf_counter()
         logits = decoder.run(step, mask)
         chosen = [_choose(row, sampling.temperature, g) for row, g in zip(logits, generators, strict=True)]
-        took, share = time.perf_counter() - began, decoder.kv_bytes // len(prompts)
+        took = time.perf_counter() - began
+        shares = decoder.kv_bytes // len(prompts), decoder.kv_whole_bytes // len(prompts)
         for i, token in enumerate(chosen):
             if replies[i] is None or not replies[i].finished:
-                replies[i] = _grown(replies[i], None if token in stops else token, most, took, share, tokenizer)
+                replies[i] = _grown(replies[i], None if token in stops else token, most, took, shares, tokenizer)
         yield tuple(replies)
         if all(r.finished for r in replies):
             return
@@ -135,7 +137,12 @@ def padded(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _grown(
-    before: Reply | None, token: int | None, most: int, took: float, kv_bytes: int, tokenizer: PreTrainedTokenizerBase
+    before: Reply | None,
+    token: int | None,
+    most: int,
+    took: float,
+    shares: tuple[int, int],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Reply:
     """The reply with one more token; None ends it."""
     tokens = before.tokens if before else ()
@@ -144,7 +151,7 @@ def _grown(
         tokens, decode = (*tokens, token), decode + took if before else 0.0
     finished = token is None or len(tokens) >= most
     text = tokenizer.decode(tokens, skip_special_tokens=True)
-    return Reply(text if finished else text.rstrip("\ufffd"), tokens, finished, prefill, decode, kv_bytes)
+    return Reply(text if finished else text.rstrip("\ufffd"), tokens, finished, prefill, decode, *shares)
 
 
 def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, None, None]):

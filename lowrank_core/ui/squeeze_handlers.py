@@ -62,12 +62,17 @@ def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str
     """What `settle` does once the slider rests."""
     visit = house.visit(session)
     yield None, "Loading the model …"
+    shown = house.view(recipe).ready
     bench = house.bench(recipe)
     for stage in prepare(bench, recipe):
         yield from told(house.steps(stage, session, turn))
         if visit.turn != turn:
             return
-    yield from measure(house, house.view(recipe), bench, session, turn, selected)
+    view = house.view(recipe)
+    if not shown and view.ready:  # what was computed is seen at once, before anything is measured
+        plan = visit.settle_on(recipe, view.plan())
+        yield draw(view, visit, plan, view.points, selected, "Predicted from spectra. Measuring …"), ""
+    yield from measure(house, view, bench, session, turn, selected)
 
 
 def prepare(bench, recipe: Recipe) -> tuple:
