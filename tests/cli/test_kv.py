@@ -54,11 +54,18 @@ def test_compress_evaluate_and_chat_use_the_latents(lowrank, tiny, tiny_file, sm
     assert "KV cache per token 384 → 192 bytes" in people.out
 
 
-def test_compress_mistakes(lowrank, tiny, tiny_file) -> None:
+def test_compress_mistakes(lowrank, tiny, tiny_file, tmp_path) -> None:
     line = ("compress", tiny, "--calibrate", tiny_file)
     assert "No ratio is given" in lowrank(*line).refused()
     assert "Both ratios are 0" in lowrank(*line, "--ratio", "0", "--kv-ratio", "0").refused()
     assert "no groups of 3" in lowrank(*line, "--kv-ratio", "0.5", "--kv-heads", "3").refused()
     for wrong in ("1", "-0.5", "half", "nan"):
         assert "The KV ratio is" in lowrank(*line, "--kv-ratio", wrong).refused()
+    file = tmp_path / "recipe.yaml"
+    for wrong, says in (("1.2", "The KV ratio is 1.2"), ("-.inf", "The KV ratio is"), (".nan", "The KV ratio is nan")):
+        file.write_text(f"kv_ratio: {wrong}\n")
+        assert says in lowrank(*line, "--recipe", file).refused()
+        assert says in lowrank(*line, "--set", f"kv_ratio={wrong}").refused()
+    file.write_text("kv_ratio: half\n")
+    assert "kv_ratio is wrong" in lowrank(*line, "--recipe", file).refused()
     assert "keeps no latents" in lowrank(*line, "--kv-ratio", "0.5", "--storage", "merged").refused()

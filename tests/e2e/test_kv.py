@@ -2,7 +2,7 @@
 
 import re
 
-from .test_journeys import open_squeeze, wait_for
+from .test_journeys import open_squeeze, status, wait_for
 
 TOKENS = 400  # the bundled model reads 512
 WATCH = """() => {
@@ -35,6 +35,11 @@ def test_a_chat_of_400_tokens_holds_half_the_bytes(page, studio):
     open_squeeze(page)
     typed(page, "#kv-ratio", "0.5")
     wait_for(lambda: "50 % not stored" in page.locator("#kv-readout").inner_text(), 90, "the readout's bytes")
+    for wrong in ("1", "1.2", "-0.1"):
+        typed(page, "#kv-ratio", wrong)
+        wait_for(lambda said=f"The KV ratio is {wrong}": said in status(page), 10, "a KV ratio out of bounds is said")
+    typed(page, "#kv-ratio", "0.5")
+    wait_for(lambda: "The KV ratio is" not in status(page), 10, "a good one clears it")
     page.locator("#stop").click()
     page.get_by_role("tab", name="Chat").click()
     page.get_by_text("Sampling, system prompt").click()

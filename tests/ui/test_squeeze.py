@@ -142,7 +142,8 @@ def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_fil
     turn = house.next_turn("a")
     steps = squeeze_handlers.settle(house, recipe, "a", turn, None)
     drawn = (shown for shown, _ in steps if shown is not None)
-    assert "Predicted" in next(drawn).status and not any(house.view(recipe).points.values()), "seen before it is measured"
+    assert "Predicted" in next(drawn).status
+    assert not any(house.view(recipe).points.values()), "it is seen before anything is measured"
     next(drawn)
     began = time.perf_counter()
     house.next_turn("a")
