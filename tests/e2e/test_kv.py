@@ -57,3 +57,7 @@ def test_a_chat_of_400_tokens_holds_half_the_bytes(page, studio):
         assert 0.45 < half[1] / half[2] <= 0.505, (dense, half)
     assert "to rebuild the keys and values" in page.locator("#chat-right-note").inner_text()
     assert page.locator("#chat-compressed").inner_text().strip()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("KV keep 50%").wait_for()
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 1, f"the page is {wide} px wider than a phone"
