@@ -22,6 +22,7 @@ from ..store import Store
 from ..types import Measurement, Plan
 from .build import Workbench
 from .compress import evaluate
+from .planning import latent_weights, removed
 from .recipe import Recipe
 
 PROMPT = 128  # tokens before the first one that is decoded
@@ -93,7 +94,10 @@ def compare(
         before = yield from evaluate.steps(bench, text, windows=windows)
         after = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
         lines += quality(before, after)
-    return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), plan.ratio(units), tuple(lines))
+    curves = bench.study.kv_curves(recipe.kv_method, recipe.kv_heads) if recipe.kv_ratio else None
+    latents = curves and curves.plan(recipe.kv_ratio, recipe.kv_allocator)
+    weights = latent_weights(bench.body.sites, units, curves, latents)
+    return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), removed(plan, units, weights), tuple(lines))
 
 
 def sizes(dense: nn.Module, model: nn.Module, where: str) -> list[Line]:

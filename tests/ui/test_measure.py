@@ -60,6 +60,8 @@ def test_latents_are_counted_and_their_price_is_told(house, recipe):
     half = recipe.model_copy(update={"ratio": 0.0, "kv_ratio": 0.5})
     *_, (found, _) = measure_handlers.compare(house, half, "kv", [])
     lines = {line.name: line for line in found.lines}
+    view = house.view(half)
+    assert found.ratio == view.removed(house.visit("kv").plan) > 0, "the layers that make latents are smaller"
     for dtype in ("float32", "bfloat16"):
         stored = lines[f"keys and values per token, {dtype}"]
         assert 0.45 < stored.compressed / stored.dense <= 0.505
