@@ -13,8 +13,8 @@ from ..calibration.texts import Text, read_text
 from ..calibration.windows import cut_windows
 from ..generation.decoder import Decoder
 from ..jobs import Job, Progress, job
-from ..kv.cache import LatentLayer, stored_bytes
-from ..kv.serving import latent_cache
+from ..kv.cache import stored_bytes
+from ..kv.price import CONTEXTS, REPEATS, rebuild_ms, wait_for
 from ..models.loading import LoadedModel, load_model
 from ..store import Store
 from ..study.build import Workbench
@@ -23,9 +23,6 @@ from ..study.latents import calibrate_latents
 from ..study.recipe import Recipe
 from ..types import Measurement, Plan
 
-CONTEXTS = (128, 512, 2048)
-REPEATS = 7
-
 
 @dataclass(frozen=True)
 class KVRow:
@@ -33,6 +30,7 @@ class KVRow:
 
     method: str
     allocator: str
+    heads: int | None  # that share a basis; None: all of a block
     kv_ratio_asked: float
     kv_ratio_achieved: float  # counted from the latents per block
     text: str
@@ -73,10 +71,11 @@ def kv(
     device: str | None = None,
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
+    heads: Sequence[int | None] = (None,),
 ) -> Job[KVBench]:
-    """The KVBench of every method × allocator × KV ratio, of the recipe's model and calibration text; `ratios` > 0.
+    """The KVBench of every method × allocator × heads per basis × KV ratio, of the recipe's model and calibration text.
 
-    Losses are stored and not measured twice; bytes and times are measured anew.
+    `ratios` above 0. Losses are stored and not measured twice; bytes and times are measured anew.
     """
     loaded = loaded or load_model(recipe.model, device, dtype)
     bench = open_workbench(recipe, store, loaded=loaded)
@@ -87,11 +86,11 @@ def kv(
     whole = bytes_per_token(bench, loaded.model, read[0])
     steps = {c: step_ms(loaded.model, c) for c in contexts if c < loaded.folder.context}
     rows: list[KVRow] = []
-    of = [(m, a, r) for m in methods for a in allocators for r in ratios]
-    for i, (method, allocator, ratio) in enumerate(of):
-        asked = {"ratio": 0.0, "kv_ratio": ratio, "kv_method": method, "kv_allocator": allocator}
+    of = [(m, a, h, r) for m in methods for h in heads for a in allocators for r in ratios]
+    for i, (method, allocator, shared, ratio) in enumerate(of):
+        asked = {"ratio": 0.0, "kv_ratio": ratio, "kv_method": method, "kv_allocator": allocator, "kv_heads": shared}
         one = recipe.model_copy(update=asked)
-        curves = yield from calibrate_latents.steps(bench, method)
+        curves = yield from calibrate_latents.steps(bench, method, shared)
         plan, weights = curves.plan(ratio, allocator), Plan({})
         model = yield from compress.steps(bench, one, weights)
         stored = [bytes_per_token(bench, model, read[0], t) for t in (None, torch.float32, torch.bfloat16)]
@@ -103,6 +102,7 @@ def kv(
                 KVRow(
                     method,
                     allocator,
+                    shared,
                     ratio,
                     plan.ratio(curves.units),
                     text.name,
@@ -129,44 +129,19 @@ def bytes_per_token(bench: Workbench, model: nn.Module, text: Text, dtype: torch
     return stored_bytes(decoder.cache, dtype) / ids.shape[1]
 
 
-@torch.inference_mode()
-def rebuild_ms(model: nn.Module, context: int, repeats: int = REPEATS) -> float:
-    """Milliseconds in which all blocks make the keys and values of `context` tokens from their latents: the price of
-    every decoded token at that context. The median of some rounds; latents are noise, of what text is no matter.
-    """
-    parameter = next(model.parameters())
-    layers = [layer for layer in latent_cache(model).layers if isinstance(layer, LatentLayer)]
-    for layer in layers:
-        layer.pretend(1, context, parameter.device, parameter.dtype)
-    taken = []
-    for _ in range(repeats + 1):
-        _wait(parameter.device)
-        began = time.perf_counter()
-        for layer in layers:
-            layer.rebuilt(parameter.dtype)
-        _wait(parameter.device)
-        taken.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(taken[1:])
-
-
 def step_ms(model: nn.Module, context: int, repeats: int = REPEATS) -> float:
     """Milliseconds of one decoded token at a context, the median of some."""
     decoder, taken = Decoder(model, context + 1), []
     decoder.pretend(1, context)
     token = torch.zeros(1, 1, dtype=torch.long)
     for _ in range(repeats + 1):
-        _wait(decoder.device)
+        wait_for(decoder.device)
         began = time.perf_counter()
         decoder.run(token)
-        _wait(decoder.device)
+        wait_for(decoder.device)
         taken.append(1e3 * (time.perf_counter() - began))
         decoder.rewind(context)
     return statistics.median(taken[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def markdown(found: KVBench) -> str:
@@ -181,29 +156,36 @@ def markdown(found: KVBench) -> str:
             "but for the keys' and values' own layers. KV ratio: the share of each token's keys and values that is not "
             "stored."
         )
-        header = ("method", "allocator", *(f"KV ratio {r:g}" for r in ratios))
+        header = ("method", "allocator", "heads per basis", *(f"KV ratio {r:g}" for r in ratios))
         parts.append(_table([header, *([*k, *(f"{r.nll_above_dense:.4f}" for r in of)] for k, of in _by(found, text))]))
     first = next(iter(found.dense))
-    of = next(iter(_by(found, first)))
+    name = found.rows[0].method, found.rows[0].allocator
     steps = ", ".join(f"{ms:.2f} ms at {c}" for c, ms in found.step_ms.items())
     parts.append(
-        f"What a cache stores per token, in bytes summed over its tensors after one window, by {' and '.join(of[0])} "
+        f"What a cache stores per token, in bytes summed over its tensors after one window, by {' and '.join(name)} "
         f"(the ordinary cache stores {found.dense_bytes_per_token:,.1f} in {found.dtype}); and what rebuilding adds to "
         f"each decoded token, for all blocks, by context. A whole step of the dense model: {steps}."
     )
-    lines = [("KV ratio", "float32", "bfloat16", "of dense", *(f"rebuild at {c}" for c in of[1][0].rebuild_ms))]
-    for r in of[1]:
+    contexts = tuple(found.rows[0].rebuild_ms)
+    lines = [("heads per basis", "KV ratio", "float32", "bfloat16", "of dense", *(f"rebuild at {c}" for c in contexts))]
+    for r in (r for r in found.rows if (r.text, r.method, r.allocator) == (first, *name)):
         stored = (f"{r.bytes_per_token_float32:,.1f}", f"{r.bytes_per_token_bfloat16:,.1f}", f"{r.share_of_dense:.4f}")
-        lines.append((f"{r.kv_ratio_asked:g}", *stored, *(f"{ms:.2f} ms" for ms in r.rebuild_ms.values())))
+        asked = (told(r.heads), f"{r.kv_ratio_asked:g}")
+        lines.append((*asked, *stored, *(f"{ms:.2f} ms" for ms in r.rebuild_ms.values())))
     parts.append(_table(lines))
     return "\n\n".join(parts)
 
 
-def _by(found: KVBench, text: str) -> list[tuple[tuple[str, str], list[KVRow]]]:
-    rows: dict[tuple[str, str], list[KVRow]] = {}
+def told(heads: int | None) -> str:
+    """Heads per basis, in words."""
+    return "all" if heads is None else str(heads)
+
+
+def _by(found: KVBench, text: str) -> list[tuple[tuple[str, str, str], list[KVRow]]]:
+    rows: dict[tuple[str, str, str], list[KVRow]] = {}
     for r in found.rows:
         if r.text == text:
-            rows.setdefault((r.method, r.allocator), []).append(r)
+            rows.setdefault((r.method, r.allocator, told(r.heads)), []).append(r)
     return list(rows.items())
 
 

@@ -51,6 +51,15 @@ Allocators = Annotated[
         show_default=False,
     ),
 ]
+Heads = Annotated[
+    list[str],
+    typer.Option(
+        "--heads",
+        metavar="N…",
+        help="Key and value heads that share a basis, all or a number; by default all.",
+        show_default=False,
+    ),
+]
 Markdown = Annotated[
     Path,
     typer.Option(
@@ -68,6 +77,7 @@ def kv(
     ratios: KVRatios = None,
     methods: Methods = None,
     allocators: Allocators = None,
+    heads: Heads = None,
     seed: Seed = SEED,
     json: Json = False,
     device: Device = None,
@@ -86,6 +96,7 @@ def kv(
         choose(KV_METHODS, method, "KV method")
     for allocator in chosen[1]:
         choose(dict.fromkeys(KV_ALLOCATORS), allocator, "KV allocator")
+    shared = tuple(dict.fromkeys(_heads(h) for h in heads or ("all",)))
     flags = {"model": model, "text": calibrate, "windows": windows, "window": window, "seed": seed}
     recipe = recipe_from(flags)
     texts = tuple(dict.fromkeys(text or ["demo-test"]))
@@ -96,7 +107,8 @@ def kv(
     from ..bench.kv import kv as measure
     from ..bench.kv import markdown as written
 
-    found = relay(measure.steps(recipe, texts, given, *chosen, test_windows, device=device, dtype=dtype))
+    steps = measure.steps(recipe, texts, given, *chosen, test_windows, heads=shared, device=device, dtype=dtype)
+    found = relay(steps)
     if markdown is not None:
         markdown.write_text(tables.between_markers(markdown, "kv", written(found)), "utf-8")
         note(f"Written to {markdown}.")
@@ -109,6 +121,13 @@ def kv(
     emit(told, json, lambda _: _print(found))
 
 
+def _heads(word: str) -> int | None:
+    """Heads per basis, None for all; BadValue for anything else."""
+    if word != "all" and not (word.isdecimal() and int(word)):
+        raise BadValue(f"{word!r} is no number of heads.", "Give all, or a number such as 1.")
+    return None if word == "all" else int(word)
+
+
 def _check(recipe: Recipe, texts: tuple[str, ...], file: Path | None) -> None:
     """Nothing; the first mistake in what was named, before torch is loaded."""
     dense_folder(recipe.model)
@@ -119,13 +138,14 @@ def _check(recipe: Recipe, texts: tuple[str, ...], file: Path | None) -> None:
 
 
 def _print(found: "KVBench") -> None:
-    columns = ("method", "allocator", "KV ratio", "nats above dense", "bytes per token", "of dense")
+    columns = ("method", "allocator", "heads per basis", "KV ratio", "nats above dense", "bytes per token", "of dense")
     contexts = tuple(found.rows[0].rebuild_ms)
     for text, dense in found.dense.items():
         rows = [
             (
                 r.method,
                 r.allocator,
+                "all" if r.heads is None else r.heads,
                 r.kv_ratio_asked,
                 r.nll_above_dense,
                 r.bytes_per_token,

@@ -60,6 +60,17 @@ KVMethodName = Annotated[
         show_default=False,
     ),
 ]
+KVHeads = Annotated[
+    int,
+    typer.Option(
+        "--kv-heads",
+        metavar="N",
+        min=1,
+        help="Key and value heads that share a basis; by default all of a block. Fewer lose more; where heads are wide "
+        "and many, they rebuild faster.",
+        show_default=False,
+    ),
+]
 RecipeFile = Annotated[
     str,
     typer.Option(
@@ -109,6 +120,7 @@ def compress(
     out: Out = None,
     storage: Storage = None,
     kv_method: KVMethodName = None,
+    kv_heads: KVHeads = None,
     json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -124,6 +136,7 @@ def compress(
         "ratio": None if ratio is None else ratio_of(ratio, zero=True),
         "kv_ratio": None if kv_ratio is None else check_kv_ratio(kv_ratio),
         "kv_method": kv_method,
+        "kv_heads": kv_heads,
         "method": method,
         "seed": seed,
         "allocator": allocator,

@@ -182,7 +182,8 @@ def _owned_module(module: nn.Module, source: FactoredLinear | None, own: Own) ->
 def _owned_latents(module: LatentLinear, own: Own) -> LatentLinear:
     """The same layer with tensors of its own."""
     parts = [own(t) for t in (module.weight[0], module.weight_u, module.pivots)]
-    return LatentLinear(*parts, None if module.bias is None else own(module.bias), module.lead, module.shown)
+    bias, groups = None if module.bias is None else own(module.bias), module.groups if len(module.groups) > 1 else ()
+    return LatentLinear(*parts, bias, module.lead, module.shown, groups)
 
 
 def _owning() -> Own:

@@ -1,11 +1,13 @@
 """One model at work on one sequence, or on several side by side: the prompt in one pass, then token by token."""
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import StaticLayer
 
-from ..kv.cache import stored_bytes
+from ..kv.cache import stored_bytes, whole_bytes
 from ..kv.serving import latent_cache, makes_latents
 from .cache import PreallocatedLayer, cache_argument, preallocated
 from .graph import Graphed, static_cache
@@ -22,6 +24,7 @@ class Decoder:
         self.model = model
         self.device = next(model.parameters()).device
         self.length = 0  # positions that were run
+        self._mask: Tensor | None = None  # (B, length) 1 at tokens and 0 at padding, where there is padding
         self._argument = cache_argument(model)
         self._graph: Graphed | None = None
         graphs = cache is None and self.device.type == "cuda" and not makes_latents(model)
@@ -32,20 +35,36 @@ class Decoder:
         self._graphs = static is not None
 
     @torch.inference_mode()
-    def run(self, ids: Tensor) -> Tensor:
+    def run(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, V) logits of what follows the ids (B, T), which follow what was run before; the next run may reuse them.
 
-        On a CUDA device no more positions than the length that was asked for.
+        `mask`: (B, T) 1 at tokens and 0 at padding, which stands on the left of the first run's shorter sequences.
+        On a CUDA device no more positions than the length that was asked for; padded sequences are stepped there
+        without a graph.
         """
         batch, tokens = ids.shape
-        if self._graphs and tokens == 1 and self.length > 0:
+        padding = self._padding(batch, tokens, mask)
+        if self._graphs and not padding and tokens == 1 and self.length > 0:
             self._graph = self._graph or Graphed(self.model, self.cache, self._argument, batch)
             logits = self._graph.run(ids)
         else:
-            given = {"input_ids": ids.to(self.device), "use_cache": True, "logits_to_keep": 1}
+            given = {"input_ids": ids.to(self.device), "use_cache": True, "logits_to_keep": 1, **padding}
             logits = self.model(**given, **{self._argument: self.cache}).logits[:, -1]
         self.length += tokens
         return logits
+
+    def _padding(self, batch: int, tokens: int, mask: Tensor | None) -> dict[str, Tensor]:
+        """What tells a model of the padding so far and of the positions of the tokens at hand; {} without padding."""
+        if self._mask is None and (mask is None or bool(mask.all())):
+            return {}
+        known = torch.ones(batch, self.length, dtype=torch.long) if self._mask is None else self._mask
+        fresh = torch.ones(batch, tokens, dtype=torch.long) if mask is None else mask.long().cpu()
+        self._mask = torch.cat([known, fresh], 1)
+        told = {"attention_mask": self._mask.to(self.device)}
+        if "position_ids" in inspect.signature(self.model.forward).parameters:
+            positions = (self._mask.cumsum(1) - 1).clamp_min(0)
+            told["position_ids"] = positions[:, -tokens:].to(self.device)
+        return told
 
     @property
     def kv_bytes(self) -> int:
@@ -53,11 +72,17 @@ class Decoder:
         stored = stored_bytes(self.cache)
         return stored * self.length // self._static if self._graphs else stored
 
+    @property
+    def kv_whole_bytes(self) -> int:
+        """What `kv_bytes` would be with no latents anywhere."""
+        return self.kv_bytes if self._graphs else whole_bytes(self.cache)
+
     def rewind(self, length: int) -> None:
         """Forget what came after the first `length` positions."""
         if self.length > length:
             self.cache.crop(length - self.length)
             self.length = length
+            self._mask = None if self._mask is None else self._mask[:, :length]
 
     @torch.inference_mode()
     def pretend(self, batch: int, length: int) -> None:

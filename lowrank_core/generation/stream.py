@@ -1,7 +1,7 @@
 """Streams of tokens: greedy or sampled, seeded, cancellable between any two tokens."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,8 @@ class Reply:
     finished: bool
     prefill_seconds: float
     decode_seconds: float
-    kv_bytes: int
+    kv_bytes: int  # that the cache stores
+    kv_whole_bytes: int  # that it would store with no latents
 
     @property
     def tokens_per_second(self) -> float:
@@ -83,40 +84,74 @@ def stream(
     context: int | None = None,
     cache: Cache | None = None,
 ) -> Generator[Reply, None, None]:
-    """The reply after every token; the last one is finished. Closing the generator stops it.
+    """The reply to a prompt (1, T) after every token; the last one is finished. Closing the generator stops it.
 
     `context`: the positions the model has, in tokens; by default what its configuration says. `cache`: an empty one to
     fill instead of the plain one.
     """
-    generator = torch.Generator("cpu").manual_seed(sampling.seed)
+    for (reply,) in streams(model, tokenizer, [prompt], sampling, context, cache):
+        yield reply
+
+
+def streams(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tensor],
+    sampling: Sampling,
+    context: int | None = None,
+    cache: Cache | None = None,
+) -> Generator[tuple[Reply, ...], None, None]:
+    """The replies of one model to several prompts (1, T), in one batch, after every token, until all are finished.
+
+    Shorter prompts are padded on the left. Each reply is what `stream` gives for its prompt alone, up to rounding; its
+    seconds are the batch's, its bytes an equal share of the cache.
+    """
+    generators = [torch.Generator("cpu").manual_seed(sampling.seed) for _ in prompts]
     positions = context or getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
-    stops, most = stop_ids(model), min(sampling.max_tokens, positions - prompt.shape[1])
-    decoder = Decoder(model, prompt.shape[1] + most, cache)
-    step, tokens, prefill, decode = prompt, [], 0.0, 0.0
+    step, mask = padded(prompts)
+    stops, most = stop_ids(model), min(sampling.max_tokens, positions - step.shape[1])
+    decoder = Decoder(model, step.shape[1] + most, cache)
+    replies: list[Reply | None] = [None] * len(prompts)
     while True:
         began = time.perf_counter()
-        token = _choose(decoder.run(step)[0], sampling.temperature, generator)
+        logits = decoder.run(step, mask)
+        chosen = [_choose(row, sampling.temperature, g) for row, g in zip(logits, generators, strict=True)]
         took = time.perf_counter() - began
-        ended = token in stops
-        if not tokens:
-            prefill = took
-        elif not ended:  # the step that gives the stop token gives no token of the reply
-            decode += took
-        if not ended:
-            tokens.append(token)
-        finished = ended or len(tokens) >= most
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        yield Reply(
-            text.rstrip("\ufffd") if not finished else text,
-            tuple(tokens),
-            finished,
-            prefill,
-            decode,
-            decoder.kv_bytes,
-        )
-        if finished:
+        shares = decoder.kv_bytes // len(prompts), decoder.kv_whole_bytes // len(prompts)
+        for i, token in enumerate(chosen):
+            if replies[i] is None or not replies[i].finished:
+                replies[i] = _grown(replies[i], None if token in stops else token, most, took, shares, tokenizer)
+        yield tuple(replies)
+        if all(r.finished for r in replies):
             return
-        step = torch.tensor([[token]])
+        step, mask = torch.tensor(chosen)[:, None], None
+
+
+def padded(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, T) ids of prompts (1, T'), padded on the left to the longest, and (B, T) 1 at tokens and 0 at padding."""
+    longest = max(p.shape[1] for p in prompts)
+    ids, mask = (torch.zeros(len(prompts), longest, dtype=torch.long) for _ in range(2))
+    for i, p in enumerate(prompts):
+        ids[i, longest - p.shape[1] :], mask[i, longest - p.shape[1] :] = p[0], 1
+    return ids, mask
+
+
+def _grown(
+    before: Reply | None,
+    token: int | None,
+    most: int,
+    took: float,
+    shares: tuple[int, int],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Reply:
+    """The reply with one more token; None ends it."""
+    tokens = before.tokens if before else ()
+    prefill, decode = (before.prefill_seconds, before.decode_seconds) if before else (took, 0.0)
+    if token is not None:  # the step that gives the stop token gives no token of the reply
+        tokens, decode = (*tokens, token), decode + took if before else 0.0
+    finished = token is None or len(tokens) >= most
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return Reply(text if finished else text.rstrip("\ufffd"), tokens, finished, prefill, decode, *shares)
 
 
 def stream_pair(first: Generator[Reply, None, None], second: Generator[Reply, None, None]):

@@ -187,6 +187,23 @@ def takes_layer_type(rotary: nn.Module) -> bool:
     return "layer_type" in inspect.signature(rotary.forward).parameters
 
 
+def whole_bytes(cache: Cache) -> int:
+    """Bytes that the same tokens would take if every layer kept its keys and values themselves."""
+    latent = [layer for layer in cache.layers if isinstance(layer, LatentLayer) and layer.latents is not None]
+    kept = sum(layer.latents.nbytes for layer in latent) + sum(
+        t.nbytes for x in latent[:1] for t in x.positions.tensors
+    )
+    widths = [sum(_widths(latent_layers(layer.attention))) for layer in latent]
+    return (
+        stored_bytes(cache)
+        - kept
+        + sum(
+            layer.latents[..., 0].numel() * width * layer.latents.element_size()
+            for layer, width in zip(latent, widths, strict=True)
+        )
+    )
+
+
 def stored_bytes(cache: Cache, dtype: torch.dtype | None = None) -> int:
     """Bytes of all that a cache stores, counted from its tensors: latents, positions, ordinary keys and values.
 

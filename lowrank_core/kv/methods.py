@@ -82,23 +82,35 @@ class KVStatistics:
 class Basis:
     """Latents of every size for some of a block's outputs: y ≈ decoder[:, :r] encoder[:r] (y − mean) + mean."""
 
-    rows: tuple[int, int]  # first and last + 1 of the block's outputs that it is for
+    rows: tuple[int, ...]  # first and last + 1 of each run of the block's outputs that it is for
     decoder: Tensor  # (w, R)
     encoder: Tensor  # (R, w), encoder @ decoder = I
     mean: Tensor  # (w,) zero where the method does not centre
     loss: Tensor  # (R + 1,) predicted nats per token at 0 … R latents
 
 
-def bases(statistics: KVStatistics, method: KVMethod, max_rank: int) -> tuple[Basis, ...]:
-    """One Basis for keys and values together, or one for keys and one for values.
+def runs(method: KVMethod, keys: int, values: int, groups: int = 1) -> dict[str, tuple[int, ...]]:
+    """Name → rows of what gets a basis of its own: "kv", or "k" and "v"; of several groups of heads "kv.0", "kv.1" …"""
+    k, v = keys // groups, values // groups
+    found: dict[str, tuple[int, ...]] = {}
+    for g in range(groups):
+        mine = {"k": (g * k, g * k + k), "v": (keys + g * v, keys + g * v + v)}
+        if method.joint:
+            mine = {"kv": (0, keys + values) if groups == 1 else (*mine["k"], *mine["v"])}
+        found |= {part if groups == 1 else f"{part}.{g}": rows for part, rows in mine.items()}
+    return found
+
+
+def bases(statistics: KVStatistics, method: KVMethod, max_rank: int, groups: int = 1) -> tuple[Basis, ...]:
+    """One Basis for keys and values together, or one for keys and one for values; of each group of heads.
 
     max_rank: no more directions than this are there, the width of the layer's input.
     """
     k, d = statistics.keys, len(statistics.mean)
-    return tuple(_basis(statistics, method, r, max_rank) for r in (((0, d),) if method.joint else ((0, k), (k, d))))
+    return tuple(_basis(statistics, method, rows, max_rank) for rows in runs(method, k, d - k, groups).values())
 
 
-def _basis(statistics: KVStatistics, method: KVMethod, rows: tuple[int, int], max_rank: int) -> Basis:
+def _basis(statistics: KVStatistics, method: KVMethod, rows: tuple[int, ...], max_rank: int) -> Basis:
     """SVD of L S with L Lᵀ the metric of the outputs and S Sᵀ their moment; the prediction is priced token by token.
 
     The decoder is L⁻¹ U and the encoder Uᵀ L, so that at full rank nothing is lost; the loss discarded to second order
@@ -108,14 +120,15 @@ def _basis(statistics: KVStatistics, method: KVMethod, rows: tuple[int, int], ma
     import torch
 
     from ..linalg import corner_sums, square_root, tail_sums
+    from ..modules.latent import indices
 
-    part = slice(*rows)
+    part = indices(rows).to(statistics.mean.device)
     mean = statistics.mean[part]
     centred = method.inputs == "covariance"
     moment = statistics.scaled if method.inputs == "magnitude" else statistics.gram
-    moment = moment[part, part] - torch.outer(mean, mean) if centred else moment[part, part]
+    moment = moment[part][:, part] - torch.outer(mean, mean) if centred else moment[part][:, part]
     mean = mean if centred else torch.zeros_like(mean)
-    gradient = statistics.output_gram[part, part]
+    gradient = statistics.output_gram[part][:, part]
     identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
     outer, inverse = square_root(gradient, RIDGE) if method.outputs == "gradient" else (identity, identity)
     weighed = outer @ moment @ outer

@@ -7,25 +7,32 @@ import numpy as np
 
 from ..allocation import ALLOCATORS, Problem
 from ..errors import BadValue
-from .methods import KVMethod
+from .methods import KVMethod, runs
 
 KV_ALLOCATORS = ("waterfill", "uniform")
 
 
 @dataclass(frozen=True)
 class KVUnit:
-    """What gets a number of latents: a block's keys and values together, or its keys or its values."""
+    """What gets a number of latents: a block's keys and values together, or its keys or its values; of all heads, or of
+    a group of them."""
 
-    path: str  # "3.kv", "3.k" or "3.v"
+    path: str  # "3.kv", "3.k" or "3.v"; of a group "3.kv.0"
     block: int
-    rows: tuple[int, int]  # of the block's outputs
+    rows: tuple[int, ...]  # first and last + 1 of each run of the block's outputs
     d_in: int
     context: int  # tokens the model reads: what is saved of a full cache must be more than the layer's weights gain
     biased: bool = False  # whether latents add a bias that the dense layer does not have
+    lead: int = 0  # other outputs of the same layer: queries of a fused one
 
     @property
     def d_out(self) -> int:
-        return self.rows[1] - self.rows[0]
+        return sum(self.rows[1::2]) - sum(self.rows[::2])
+
+    @property
+    def layer(self) -> tuple:
+        """What units in one layer have in common."""
+        return (self.block,) if self.lead else tuple(self.path.split(".")[:2])
 
     @property
     def parameters(self) -> int:
@@ -43,8 +50,9 @@ class KVUnit:
 
     @property
     def label(self) -> str:
-        part = {"kv": "keys and values", "k": "keys", "v": "values"}[self.path.partition(".")[2]]
-        return f"block {self.block} · {part}"
+        _, part, *group = self.path.split(".")
+        part = {"kv": "keys and values", "k": "keys", "v": "values"}[part]
+        return f"block {self.block} · {part}" + "".join(f" · heads {g}" for g in group)
 
     def weights(self, rank: int | None) -> int:
         """Parameters of the layer that makes so many latents (or an array of numbers of them), each byte as one."""
@@ -73,10 +81,21 @@ class KVPlan:
         return sum(u.parameters if self.ranks.get(u.path) is None else self.ranks[u.path] for u in units)
 
     def weights(self, units: Sequence[KVUnit]) -> tuple[int, int]:
-        """Parameters of the layers of keys and values: dense, and as they are under this plan."""
-        dense = sum(u.d_out * u.d_in for u in units)
+        """Parameters of the layers of keys and values: dense, and as they are under this plan, bits as in `weights`."""
         latent = {u.block for u in units if self.ranks.get(u.path) is not None}
-        return dense, sum(u.weights(self.ranks.get(u.path)) if u.block in latent else u.d_out * u.d_in for u in units)
+        layers: dict[tuple, list[KVUnit]] = {}
+        for u in units:
+            layers.setdefault(u.layer, []).append(u)
+        now = 0
+        for members in layers.values():
+            width, first = sum(u.d_out for u in members), members[0]
+            if first.block not in latent:
+                now += width * first.d_in
+                continue
+            ranks = {u: self.ranks.get(u.path) or u.max_rank for u in members}
+            bias = any(u.biased and r < u.max_rank for u, r in ranks.items()) * (first.lead + width)
+            now += sum(r * (u.d_in + u.d_out - r) for u, r in ranks.items()) - (-width // 8) + bias
+        return sum(u.d_out * u.d_in for u in units), now
 
 
 def check_kv_ratio(ratio: float) -> float:
@@ -93,16 +112,30 @@ def check_kv_ratio(ratio: float) -> float:
     return value
 
 
-def units_of_blocks(places: Sequence, method: KVMethod, context: int) -> tuple[KVUnit, ...]:
-    """The units of KVPlaces under a method, those that cannot hold latents left out."""
+def units_of_blocks(places: Sequence, method: KVMethod, context: int, heads: int | None = None) -> tuple[KVUnit, ...]:
+    """The units of KVPlaces under a method, those that cannot hold latents left out.
+
+    `heads`: of keys and of values that share a basis, None for all of a block; BadValue where a block has no such
+    groups.
+    """
     units = []
     for p in places:
         if p.why_not:
             continue
-        parts = {"kv": (0, p.width)} if method.joint else {"k": (0, p.keys), "v": (p.keys, p.width)}
-        biased = method.inputs == "covariance" and not p.bias
-        units += [KVUnit(f"{p.block}.{part}", p.block, rows, p.d_in, context, biased) for part, rows in parts.items()]
+        parts = runs(method, p.keys, p.values, groups_of(p.heads, heads))
+        more = {"biased": method.inputs == "covariance" and not p.bias, "lead": p.lead}
+        units += [KVUnit(f"{p.block}.{part}", p.block, rows, p.d_in, context, **more) for part, rows in parts.items()]
     return tuple(units)
+
+
+def groups_of(there: int, heads: int | None) -> int:
+    """How many groups of so many heads there are; BadValue where they do not come out even."""
+    if heads is None:
+        return 1
+    if heads < 1 or there % heads:
+        fit = ", ".join(str(n) for n in range(1, there + 1) if there % n == 0)
+        raise BadValue(f"A block's {there} key heads make no groups of {heads}.", f"Give one of {fit}.")
+    return there // heads
 
 
 def plan_latents(units: Sequence[KVUnit], curves: Mapping[str, np.ndarray], ratio: float, allocator: str) -> KVPlan:

@@ -32,6 +32,7 @@ class KVPlace:
     lead: int  # outputs of a fused layer that come before the keys
     d_in: int
     bias: bool = False  # whether its layers add one
+    heads: int = 1  # of keys, and as many of values
     why_not: str = ""  # the reason why this block's cache stays as it is; empty where it need not
 
     @property
@@ -100,12 +101,14 @@ def _place(model: nn.Module, path: str, index: int, layers: list) -> KVPlace:
         key, value = (children[n] for n in pair)
         (d_k, d_in), (d_v, _) = sizes(key), sizes(value)
         bias = key.bias is not None and value.bias is not None
-        return KVPlace(index, here, f"{here}.{pair[0]}", f"{here}.{pair[1]}", d_k, d_v, 0, d_in, bias, why)
+        heads = d_k // (getattr(attention, "head_dim", 0) or d_k)
+        return KVPlace(index, here, f"{here}.{pair[0]}", f"{here}.{pair[1]}", d_k, d_v, 0, d_in, bias, heads, why)
     if fused := next((n for n in FUSED if n in children), None):
         d_out, d_in = sizes(children[fused])
-        d_k = _kv_heads(model, attention) * attention.head_dim
+        heads = _kv_heads(model, attention)
+        d_k = heads * attention.head_dim
         bias = children[fused].bias is not None
-        return KVPlace(index, here, f"{here}.{fused}", None, d_k, d_k, d_out - 2 * d_k, d_in, bias, why)
+        return KVPlace(index, here, f"{here}.{fused}", None, d_k, d_k, d_out - 2 * d_k, d_in, bias, heads, why)
     why = "its queries, keys and values come from one layer, head by head"
     return KVPlace(index, here, here, None, 0, 0, 0, 0, why_not=why)
 

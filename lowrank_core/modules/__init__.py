@@ -2,9 +2,9 @@
 
 from .factored import FactoredLinear
 from .joint import JointLinear
-from .latent import LatentLinear, LatentRest
+from .latent import LatentGroup, LatentLinear, LatentRest
 from .pivoted import PivotedLinear
 
 LOW_RANK = (FactoredLinear, PivotedLinear, JointLinear)
 
-__all__ = ["LOW_RANK", "FactoredLinear", "JointLinear", "LatentLinear", "LatentRest", "PivotedLinear"]
+__all__ = ["LOW_RANK", "FactoredLinear", "JointLinear", "LatentGroup", "LatentLinear", "LatentRest", "PivotedLinear"]

@@ -12,8 +12,8 @@ FLOOR = 1e-5  # nats: what is smaller is drawn here
 
 
 def latent_curves(units: Sequence[KVUnit], losses: Mapping[str, np.ndarray], plan: KVPlan, keep: float) -> go.Figure:
-    """Predicted Δnll against the share of a block's keys and values that is stored, one dashed line per block; a hollow
-    mark where the plan stands on it."""
+    """Predicted Δnll against the share of a block's keys and values that is stored, one dashed line per unit, coloured
+    by its depth; a hollow mark where the plan stands on it. The legend names the first and the last."""
     made = figure(height=340)
     depth = max((u.block for u in units), default=0) or 1
     for u in units:
@@ -26,6 +26,8 @@ def latent_curves(units: Sequence[KVUnit], losses: Mapping[str, np.ndarray], pla
             customdata=[[u.label, int(r), f"{losses[u.path][r]:+.2g}"] for r in ranks],
             mode="lines",
             name=u.label,
+            showlegend=u in (units[0], units[-1]),
+            meta=["unit", "latents", "predicted"],
             line={"color": shade, "dash": "dash", "width": 1.3},
             hovertemplate="%{customdata[0]}: %{customdata[1]} latents, %{customdata[2]}<extra>predicted</extra>",
         )
@@ -39,9 +41,10 @@ def latent_curves(units: Sequence[KVUnit], losses: Mapping[str, np.ndarray], pla
                 marker={"symbol": "circle-open", "size": 9, "color": shade, "line": {"width": 2}},
                 hovertemplate="%{customdata[0]}: %{customdata[1]} latents in the plan<extra></extra>",
             )
-    made.update_xaxes(title="share of the block's keys and values stored", range=[0, 1], tickformat=".0%")
-    made.update_yaxes(title="predicted loss above dense, nats per token", type="log", exponentformat="power")
+    made.update_xaxes(title="share of keys and values stored", range=[0, 1], tickformat=".0%")
+    made.update_yaxes(title="predicted nats above dense", type="log", exponentformat="power")
     mark(made, keep, f"keep {keep:.0%}")
+    made.layout.annotations[-1].y = 0.93  # at its foot the curves that lose nothing would cross the word
     return made
 
 

@@ -36,6 +36,8 @@ def value(number: float, unit: str) -> str:
         return f"{100 * number:.2f} %"
     if unit == "nats":
         return f"{number:.4f} nats"
+    if unit == "ms":
+        return f"{number:.3g} ms"
     if unit == "tokens/s":
         return f"{number:,.0f} {unit}"
     return f"{number:,.0f}" if number == int(number) else f"{number:,.3f}"

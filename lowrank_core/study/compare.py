@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..calibration.texts import Text
@@ -12,6 +13,8 @@ from ..generation.decoder import Decoder
 from ..generation.ready import beside
 from ..jobs import Job, Progress, job
 from ..kv.cache import stored_bytes
+from ..kv.price import CONTEXTS, rebuild_ms
+from ..kv.serving import makes_latents
 from ..models.footprint import bytes_read
 from ..models.layout import stored_tensors
 from ..settings import EVALUATION_WINDOWS
@@ -19,6 +22,7 @@ from ..store import Store
 from ..types import Measurement, Plan
 from .build import Workbench
 from .compress import evaluate
+from .planning import latent_weights, removed
 from .recipe import Recipe
 
 PROMPT = 128  # tokens before the first one that is decoded
@@ -32,7 +36,7 @@ class Line:
     """One figure of both models; `better`: "less" or "more"."""
 
     name: str
-    unit: str  # "", "bytes", "tokens/s", "nats", "share"
+    unit: str  # "", "bytes", "tokens/s", "ms", "nats", "share"
     dense: float
     compressed: float
     better: str
@@ -85,11 +89,15 @@ def compare(
     where = f"{bench.loaded.dtype} on {bench.loaded.device.type}"
     lines += sizes(dense, model, where)
     lines += yield from speeds(dense, model, bench.store)
+    lines += yield from prices(model, where)
     for text in texts:
         before = yield from evaluate.steps(bench, text, windows=windows)
         after = yield from evaluate.steps(bench, text, model, recipe, plan, windows, diverging=True)
         lines += quality(before, after)
-    return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), plan.ratio(units), tuple(lines))
+    curves = bench.study.kv_curves(recipe.kv_method, recipe.kv_heads) if recipe.kv_ratio else None
+    latents = curves and curves.plan(recipe.kv_ratio, recipe.kv_allocator)
+    weights = latent_weights(bench.body.sites, units, curves, latents)
+    return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), removed(plan, units, weights), tuple(lines))
 
 
 def sizes(dense: nn.Module, model: nn.Module, where: str) -> list[Line]:
@@ -100,22 +108,37 @@ def sizes(dense: nn.Module, model: nn.Module, where: str) -> list[Line]:
     return [
         Line("parameters", "", *(sum(t.numel() for t in ts) for ts in stored), "less", counted, why),
         Line("weights in the file", "bytes", *(sum(t.nbytes for t in ts) for ts in stored), "less", counted, why),
-        Line(
-            "keys and values per token",
-            "bytes",
-            *(kv_bytes(m) for m in (dense, model)),
-            "less",
-            f"of a cache that was filled, {where}",
-            "",
+        *(
+            Line(
+                f"keys and values per token, {name}",
+                "bytes",
+                *(kv_bytes(m, dtype) for m in (dense, model)),
+                "less",
+                f"summed over the tensors of a cache that was filled {where}, each in {name}",
+                "",
+            )
+            for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
         ),
     ]
 
 
-def kv_bytes(model: nn.Module, tokens: int = 16) -> float:
-    """Bytes of keys and values that a token adds to the cache."""
+def kv_bytes(model: nn.Module, dtype: torch.dtype | None = None, tokens: int = 16) -> float:
+    """Bytes of keys and values that a token adds to the cache; `dtype`: as if they were in this one."""
     decoder = Decoder(model, tokens)
     decoder.pretend(1, tokens)
-    return stored_bytes(decoder.cache) / tokens
+    return stored_bytes(decoder.cache, dtype) / tokens
+
+
+def prices(model: nn.Module, where: str) -> Job[list[Line]]:
+    """What rebuilding keys and values from latents adds to each decoded token, by context; [] without latents."""
+    how = f"all blocks, batch 1, latents of noise, median of rounds, {where}"
+    why = "A latent cache makes keys and values of the whole context anew for every token."
+    lines = []
+    for i, c in enumerate(CONTEXTS if makes_latents(model) else ()):
+        yield Progress("speed", i, len(CONTEXTS), f"keys and values of {c} tokens")
+        name, took = f"rebuilding keys and values at {c} tokens", rebuild_ms(model, c)
+        lines.append(Line(name, "ms", 0.0, took, "less", how, why))
+    return lines
 
 
 def speeds(dense: nn.Module, model: nn.Module, store: Store | None = None) -> Job[list[Line]]:
@@ -160,8 +183,6 @@ def _held(rows: list[Speed]) -> Line:
 
 
 def _prefills(models: dict[str, nn.Module], batch: int, prompt: int) -> dict[str, Any]:
-    import torch
-
     def call(decoder: Decoder):
         ids = torch.zeros(batch, prompt, dtype=torch.long)
 

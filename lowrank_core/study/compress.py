@@ -30,7 +30,7 @@ from .knowledge import Knowledge
 from .latents import calibrate_latents, put_latents
 from .own_text import written
 from .pace import measure_pace
-from .planning import latent_weights, make_plan, predicted_nll, whole_table
+from .planning import latent_weights, make_plan, predicted_nll, removed, whole_table
 from .read import open_store, open_study
 from .recipe import Recipe
 from .settling import settle
@@ -57,9 +57,7 @@ class Compressed:
     @property
     def ratio_achieved(self) -> float:
         """Share of the sites' parameters removed, counted from the integer ranks."""
-        before, after = self.kv_weights
-        kept = self.plan.kept(self.units) + after
-        return 1.0 - kept / (sum(u.parameters for u in self.units) + before)
+        return removed(self.plan, self.units, self.kv_weights)
 
     @property
     def kv_weights(self) -> tuple[int, int]:
@@ -101,7 +99,7 @@ def run(
         yield from bench.calibrate()
     clock.lap("calibrate")
 
-    kv = (yield from calibrate_latents.steps(bench, recipe.kv_method)) if recipe.kv_ratio else None
+    kv = (yield from calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads)) if recipe.kv_ratio else None
     kv_plan = kv and kv.plan(recipe.kv_ratio, recipe.kv_allocator)
     if kv:
         clock.lap("latents")

@@ -41,8 +41,8 @@ class Source:
     def kv(self, block: int) -> Key:
         return Key("kv", {**asdict(self), "block": block})
 
-    def kv_curves(self, method: str) -> Key:
-        return Key("kv-curves", {**asdict(self), "method": method})
+    def kv_curves(self, method: str, heads: int | None = None) -> Key:
+        return Key("kv-curves", {**asdict(self), "method": method, **({"heads": heads} if heads else {})})
 
     def spectrum(self, path: str, method: str, settings: dict[str, float]) -> Key:
         """Of a unit under a method; `settings`: its parameters that differ from their defaults."""

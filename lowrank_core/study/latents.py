@@ -9,7 +9,7 @@ from torch import nn
 from ..jobs import Job, Progress, job
 from ..kv.collect import collect_kv
 from ..kv.methods import KV_METHODS, Basis, KVStatistics, bases
-from ..kv.plan import KVPlan, KVUnit, units_of_blocks
+from ..kv.plan import KVPlan, KVUnit, groups_of, units_of_blocks
 from ..kv.serving import attach
 from ..models.attention import KVPlace, kv_places
 from ..models.latents import Projection, latent_modules
@@ -28,31 +28,35 @@ def places(bench: "Workbench") -> tuple[KVPlace, ...]:
 
 
 @job
-def calibrate_latents(bench: "Workbench", method: str) -> Job[KVCurves]:
-    """The KVCurves of a method; every block's statistics and every method's curves are stored on the way."""
-    known = bench.study.kv_curves(method)
+def calibrate_latents(bench: "Workbench", method: str, heads: int | None = None) -> Job[KVCurves]:
+    """The KVCurves of a method; every block's statistics and every method's curves are stored on the way.
+
+    `heads`: that share a basis, None for all of a block; BadValue where a block's heads make no such groups.
+    """
+    known = bench.study.kv_curves(method, heads)
     found = places(bench)
     open_places = [p for p in found if not p.why_not]
     if known is not None and all(bench.store.read(bench.source.kv(p.block)) for p in open_places):
         return known
     context = bench.study.folder.context
     curves: dict[str, dict] = {key: {} for key in KV_METHODS}
-    units = {key: units_of_blocks(found, m, context) for key, m in KV_METHODS.items()}
+    units = {key: units_of_blocks(found, m, context, heads) for key, m in KV_METHODS.items()}
 
     def keep(place: KVPlace, statistics: KVStatistics) -> None:
         arrays = {n: getattr(statistics, n).float().cpu().numpy() for n in ARRAYS}
         facts = {"keys": statistics.keys, "tokens": statistics.tokens}
         bench.store.write(bench.source.kv(place.block), Artefact(arrays, facts))
         for key, m in KV_METHODS.items():
-            for unit, basis in _matched(units[key], place, bases(statistics, m, place.d_in)):
+            made = bases(statistics, m, place.d_in, groups_of(place.heads, heads))
+            for unit, basis in _matched(units[key], place, made):
                 curves[key][unit.path] = basis.loss.float().cpu().numpy()
 
     yield from bench.read_windows()
     yield from collect_kv(bench.loaded, open_places, bench.windows, keep, bench.source.seed)
     dense = {p.block: p.why_not for p in found if p.why_not}
     for key in KV_METHODS:
-        bench.store.write(bench.source.kv_curves(key), pack_kv_curves(KVCurves(units[key], curves[key], dense)))
-    return bench.study.kv_curves(method)
+        bench.store.write(bench.source.kv_curves(key, heads), pack_kv_curves(KVCurves(units[key], curves[key], dense)))
+    return bench.study.kv_curves(method, heads)
 
 
 ARRAYS = ("mean", "gram", "output_gram", "scaled")
@@ -69,14 +73,14 @@ def statistics_of(bench: "Workbench", block: int) -> KVStatistics:
 @job
 def put_latents(bench: "Workbench", recipe: "Recipe", model: nn.Module) -> Job[None]:
     """Put the layers of a recipe's latents into a copy of the dense model, and hook it so that its caches hold them."""
-    curves = yield from calibrate_latents.steps(bench, recipe.kv_method)
+    curves = yield from calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads)
     plan = curves.plan(recipe.kv_ratio, recipe.kv_allocator)
-    name = (recipe.kv_method, tuple(plan.ranks.items()))
+    name = (recipe.kv_method, recipe.kv_heads, tuple(plan.ranks.items()))
     if bench.latents is None or bench.latents[0] != name:
         made: dict[str, nn.Module] = {}
         found = [p for p in places(bench) if not p.why_not]
         for i, place in enumerate(found):
-            made |= _modules(bench, recipe.kv_method, place, curves.units, plan)
+            made |= _modules(bench, recipe, place, curves.units, plan)
             yield Progress("latents", i + 1, len(found), f"block {place.block}")
         bench.latents = (name, made)
     for path, module in bench.latents[1].items():
@@ -85,12 +89,13 @@ def put_latents(bench: "Workbench", recipe: "Recipe", model: nn.Module) -> Job[N
 
 
 def _modules(
-    bench: "Workbench", method: str, place: KVPlace, units: Iterable[KVUnit], plan: KVPlan
+    bench: "Workbench", recipe: "Recipe", place: KVPlace, units: Iterable[KVUnit], plan: KVPlan
 ) -> dict[str, nn.Module]:
     """Path → module of one block's latents; {} where it stays dense."""
     if all(plan.ranks[u.path] is None for u in units if u.block == place.block):
         return {}
-    found = bases(statistics_of(bench, place.block), KV_METHODS[method], place.d_in)
+    method, groups = KV_METHODS[recipe.kv_method], groups_of(place.heads, recipe.kv_heads)
+    found = bases(statistics_of(bench, place.block), method, place.d_in, groups)
     parts = [_projection(u, basis, plan.ranks[u.path]) for u, basis in _matched(units, place, found)]
     return latent_modules(bench.loaded.model, place, tuple(parts))
 

@@ -97,6 +97,12 @@ def latent_weights(
     return before, before - dense + now
 
 
+def removed(plan: Plan, units: Iterable[Unit], latents: tuple[int, int] = (0, 0)) -> float:
+    """Share of the layers' parameters that a plan removes; `latents`: what `latent_weights` gives."""
+    units = tuple(units)
+    return 1 - (plan.kept(units) + latents[1]) / (sum(u.parameters for u in units) + latents[0])
+
+
 def predicted_nll(plan: Plan, spectra: Mapping[str, Spectrum]) -> float:
     """Summed predicted loss above dense, nats per token: from spectra alone, no measurement in it."""
     return float(sum(spectra[p].predicted(r) for p, r in plan.ranks.items() if r is not None))

@@ -56,9 +56,9 @@ class Study:
         found = {u.path: self.spectrum(u.path, u.method, u.settings) for u in units}
         return {} if None in found.values() else found
 
-    def kv_curves(self, method: str) -> KVCurves | None:
-        """What latents of keys and values are predicted to cost under a method."""
-        artefact = self.store.read(self.source.kv_curves(method))
+    def kv_curves(self, method: str, heads: int | None = None) -> KVCurves | None:
+        """What latents of keys and values are predicted to cost under a method, a basis for so many heads."""
+        artefact = self.store.read(self.source.kv_curves(method, heads))
         return artefact and artefacts.unpack_kv_curves(artefact)
 
     def points(self, unit: Unit) -> dict[float, Point]:

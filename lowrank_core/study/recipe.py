@@ -87,6 +87,7 @@ class Recipe(BaseModel):
     kv_ratio: float = 0.0  # of every token's keys and values in the cache
     kv_method: str = KV_DEFAULT
     kv_allocator: str = KV_ALLOCATORS[0]
+    kv_heads: int | None = None  # of keys and of values that share a basis; None: all of a block
     overrides: dict[str, int | None] = Field(default_factory=dict)  # site path → rank, or None for dense
     dense_roles: tuple[str, ...] = ()
     dense_blocks: tuple[int, ...] = ()
@@ -109,6 +110,8 @@ class Recipe(BaseModel):
             raise BadValue("A target perplexity cannot be searched with the walk.", "Choose a ratio, or no walk.")
         choose(KV_METHODS, self.kv_method, "KV method")
         choose(dict.fromkeys(KV_ALLOCATORS), self.kv_allocator, "KV allocator")
+        if self.kv_heads is not None and self.kv_heads < 1:
+            raise BadValue(f"No basis is for {self.kv_heads} heads.", "Give 1 or more, or leave it out for all.")
         if not check_kv_ratio(self.kv_ratio) and self.ratio == 0:
             raise BadValue(NO_RATIO[0], NO_RATIO[1])
         if self.ratio != 0:
@@ -158,6 +161,7 @@ class Recipe(BaseModel):
             "storage": "pivoted" if self.storage == "pivoted" else "factored",
             "walk": self.walk and self.walk.model_dump(),
             **({"kv": [self.kv_ratio, self.kv_method, self.kv_allocator]} if self.kv_ratio else {}),
+            **({"kv_heads": self.kv_heads} if self.kv_ratio and self.kv_heads else {}),
         }
 
 

@@ -21,6 +21,7 @@ FLAGS = {  # fields with an option of their own; `--set field=value` spells ever
     "ratio": "--ratio",
     "kv_ratio": "--kv-ratio",
     "kv_method": "--kv-method",
+    "kv_heads": "--kv-heads",
     "method": "--method",
     "allocator": "--allocator",
     "text": "--calibrate",

@@ -56,7 +56,8 @@ def plain(messages: Messages) -> list[dict[str, str]]:
 
 def note(reply, device: str) -> str:
     """What a reply took while the other ran beside it."""
-    return f"{len(reply.tokens)} tokens on {device} · KV cache {size(reply.kv_bytes)}"
+    whole = f" of {size(reply.kv_whole_bytes)} dense" if reply.kv_bytes < reply.kv_whole_bytes else ""
+    return f"{len(reply.tokens)} tokens on {device} · KV cache {size(reply.kv_bytes)}{whole}"
 
 
 def parting(first, second, tokenizer) -> str:
@@ -166,13 +167,15 @@ def _stream(house: House, lane: str, turn: int, shown: list[Ready], chats, optio
 
 
 def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, options: Options, swapped: bool):
-    """How fast each is alone, then the strip: the first side's reply, read by both."""
+    """How fast each is alone and what its latents cost, then the strip: the first side's reply, read by both."""
     from ..evaluation.divergence import token_divergence
 
     alone = yield from _alone(house, lane, turn, shown, last)
     if house.visit(lane).turn != turn:
         return
-    notes = tuple(f"{n} · {a}" for n, a in zip(last.turned.notes, alone, strict=True))
+    with house.device():
+        priced = [_rebuilding(r, p, o) for r, p, o in zip(shown, last.prompts, last.replies, strict=True)]
+    notes = tuple(f"{n} · {a}{p}" for n, a, p in zip(last.turned.notes, alone, priced, strict=True))
     first, second = (1, 0) if swapped else (0, 1)
     tokens = last.replies[first].tokens
     with house.device():
@@ -181,6 +184,18 @@ def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, 
     drawn = strip(found, (shown[first].side.label, shown[second].side.label), lambda t: decode([t]))
     turned = last.turned
     yield Turned(turned.left, turned.right, notes, turned.between, drawn), ""
+
+
+def _rebuilding(side: Ready, prompt, reply) -> str:
+    """What rebuilding keys and values takes of each token at the end of a reply; empty where nothing is rebuilt."""
+    from ..kv.price import rebuild_ms
+    from ..kv.serving import makes_latents
+
+    if not makes_latents(side.running):
+        return ""
+    length = prompt.shape[1] + len(reply.tokens)
+    took = rebuild_ms(side.running, length, ROUNDS)
+    return f", {took:.2g} ms for each to rebuild the keys and values of {length}"
 
 
 def _alone(house: House, lane: str, turn: int, shown: list[Ready], last: _Last):

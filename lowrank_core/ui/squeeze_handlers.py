@@ -62,19 +62,24 @@ def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str
     """What `settle` does once the slider rests."""
     visit = house.visit(session)
     yield None, "Loading the model …"
+    shown = house.view(recipe).ready
     bench = house.bench(recipe)
     for stage in prepare(bench, recipe):
         yield from told(house.steps(stage, session, turn))
         if visit.turn != turn:
             return
-    yield from measure(house, house.view(recipe), bench, session, turn, selected)
+    view = house.view(recipe)
+    if not shown and view.ready:  # what was computed is seen at once, before anything is measured
+        plan = visit.settle_on(recipe, view.plan())
+        yield draw(view, visit, plan, view.points, selected, "Predicted from spectra. Measuring …"), ""
+    yield from measure(house, view, bench, session, turn, selected)
 
 
 def prepare(bench, recipe: Recipe) -> tuple:
     """The jobs that bring a study to where it can be planned: statistics, then spectra."""
     from ..study.latents import calibrate_latents
 
-    latents = (calibrate_latents.steps(bench, recipe.kv_method),) if recipe.kv_ratio else ()
+    latents = (calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads),) if recipe.kv_ratio else ()
     return *latents, bench.calibrate(), bench.spectra(units_of(bench.body.sites, recipe))
 
 

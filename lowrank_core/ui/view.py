@@ -11,7 +11,7 @@ from ..settings import COMPARED
 from ..store import Store
 from ..study.artefacts import Body, KVCurves
 from ..study.knowledge import Grid, Knowledge, Points
-from ..study.planning import latent_weights, make_plan, predicted_nll
+from ..study.planning import latent_weights, make_plan, predicted_nll, removed
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
@@ -42,7 +42,7 @@ class View:
     @cached_property
     def kv(self) -> KVCurves | None:
         """What latents of keys and values are predicted to cost, once that is stored."""
-        return self.study.kv_curves(self.recipe.kv_method)
+        return self.study.kv_curves(self.recipe.kv_method, self.recipe.kv_heads)
 
     @cached_property
     def kv_plan(self) -> KVPlan | None:
@@ -141,8 +141,7 @@ class View:
 
     def removed(self, plan: Plan) -> float:
         """Share of the layers' parameters that a plan and its latents remove."""
-        before, after = self.latents
-        return 1 - (plan.kept(self.units) + after) / (sum(u.parameters for u in self.units) + before)
+        return removed(plan, self.units, self.latents)
 
     def predicted(self, plan: Plan) -> float:
         """Predicted nll above dense of a plan, nats per token."""

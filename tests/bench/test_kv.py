@@ -28,4 +28,4 @@ def test_rows_count_what_is_stored(recipe, loaded, store) -> None:
         half, quarter = (r.predicted_nll for r in found.rows if r.method == method)
         assert half < quarter
     told = markdown(found)
-    assert told.count("| joint | uniform |") == 1 and "What a cache stores per token" in told
+    assert told.count("| joint | uniform | all |") == 1 and "What a cache stores per token" in told

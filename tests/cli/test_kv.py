@@ -14,8 +14,10 @@ def test_the_command(lowrank, tiny, tiny_file, small, tmp_path) -> None:
     assert all(r["share_of_dense"] <= 0.505 and set(r["rebuild_ms"]) == {"128", "512", "2048"} for r in rows)
     assert said.found["dense"][0]["bytes_per_token"] == 384
     assert "<!-- bench kv -->" in file.read_text()
-    people = lowrank(*line, "--ratios", "0.5", "--methods", "asvd-i", "--allocators", "uniform")
+    one = (*line, "--ratios", "0.5", "--methods", "asvd-i", "--allocators", "uniform", "--heads", "1", "all")
+    people = lowrank(*one)
     assert people.code == 0 and "rebuild at 512" in people.out
+    assert [r["heads"] for r in lowrank(*one, "--json").found["rows"]] == [1, None]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ def test_the_command(lowrank, tiny, tiny_file, small, tmp_path) -> None:
         (("--ratios", "0"), "The KV ratio 0"),
         (("--methods", "best"), "no KV method"),
         (("--allocators", "strs"), "no KV allocator"),
+        (("--heads", "some"), "no number of heads"),
+        (("--heads", "0"), "no number of heads"),
     ],
 )
 def test_mistakes(lowrank, tiny, tiny_file, flags, says) -> None:
@@ -50,10 +54,18 @@ def test_compress_evaluate_and_chat_use_the_latents(lowrank, tiny, tiny_file, sm
     assert "KV cache per token 384 → 192 bytes" in people.out
 
 
-def test_compress_mistakes(lowrank, tiny, tiny_file) -> None:
+def test_compress_mistakes(lowrank, tiny, tiny_file, tmp_path) -> None:
     line = ("compress", tiny, "--calibrate", tiny_file)
     assert "No ratio is given" in lowrank(*line).refused()
     assert "Both ratios are 0" in lowrank(*line, "--ratio", "0", "--kv-ratio", "0").refused()
+    assert "no groups of 3" in lowrank(*line, "--kv-ratio", "0.5", "--kv-heads", "3").refused()
     for wrong in ("1", "-0.5", "half", "nan"):
         assert "The KV ratio is" in lowrank(*line, "--kv-ratio", wrong).refused()
+    file = tmp_path / "recipe.yaml"
+    for wrong, says in (("1.2", "The KV ratio is 1.2"), ("-.inf", "The KV ratio is"), (".nan", "The KV ratio is nan")):
+        file.write_text(f"kv_ratio: {wrong}\n")
+        assert says in lowrank(*line, "--recipe", file).refused()
+        assert says in lowrank(*line, "--set", f"kv_ratio={wrong}").refused()
+    file.write_text("kv_ratio: half\n")
+    assert "kv_ratio is wrong" in lowrank(*line, "--recipe", file).refused()
     assert "keeps no latents" in lowrank(*line, "--kv-ratio", "0.5", "--storage", "merged").refused()

@@ -49,6 +49,21 @@ def test_prompt_and_steps_over_all_families(models, model_type: str) -> None:
         assert decoder.length == end
 
 
+@pytest.mark.parametrize("model_type", KINDS)
+def test_padded_rows_say_what_each_says_alone(models, model_type: str) -> None:
+    model, mask = models(model_type), torch.ones(2, 9, dtype=torch.long)
+    mask[1, :4] = 0
+    ids = torch.cat([IDS[:, :9], IDS[:, 5:14]])
+    decoder, alone = Decoder(model, 4), [Decoder(model, 4), Decoder(model, 4)]
+    for rows, more in (((ids[:1], ids[1:, 4:]), (mask,)), ((IDS[:, 9:10], IDS[:, 14:15]), ())):
+        together = ids if more else torch.cat(rows)
+        wanted = torch.cat([d.run(r) for d, r in zip(alone, rows, strict=True)])
+        torch.testing.assert_close(decoder.run(together, *more), wanted, rtol=1e-4, atol=1e-4)
+    if model_type == "llama":
+        decoder.rewind(9)
+        torch.testing.assert_close(decoder.run(torch.cat(rows)), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_nothing_is_allocated_per_token(models) -> None:
     decoder = Decoder(models("llama"), 16)
     decoder.run(IDS[:, :4])
@@ -158,6 +173,10 @@ def test_a_decoder_with_a_graph(models, monkeypatch) -> None:
     assert decoder.kv_bytes == 16 * 2 * 2 * 2 * 8 * 4
     decoder.rewind(9)
     torch.testing.assert_close(decoder.run(IDS[:, 9:10]), wanted[:, 9], rtol=1e-4, atol=1e-4)
+    padded = Decoder(model, 16)
+    padded.cache, padded._graphs = static_cache(model.config, 16), True
+    padded.run(torch.cat([torch.zeros(1, 2, dtype=torch.long), IDS[:, :9]], 1), torch.tensor([[0, 0] + [1] * 9]))
+    torch.testing.assert_close(padded.run(IDS[:, 9:10]), wanted[:, 9], rtol=1e-4, atol=1e-4)
     fresh = Decoder(model, 24)
     fresh.cache, fresh._graphs = static_cache(model.config, 24), True
     fresh.pretend(2, 20)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lowrank_core.generation.stream import Reply, Sampling, prompt_ids, stop_ids, stream, stream_pair
+from lowrank_core.generation.stream import Reply, Sampling, prompt_ids, stop_ids, stream, stream_pair, streams
 from lowrank_core.linalg import balanced_svd
 from lowrank_core.models.surgery import factored, put, share_copy
 
@@ -57,6 +57,23 @@ def test_a_reply_counts_as_it_grows(loaded, model, prompt) -> None:
     assert found[-1].tokens_per_second == pytest.approx(6 / found[-1].decode_seconds)
     assert all(b.tokens[: len(a.tokens)] == a.tokens for a, b in zip(found, found[1:], strict=False))
     assert not any(r.text.endswith("\ufffd") for r in found[:-1])
+
+
+def test_several_prompts_at_once_say_what_each_says_alone(loaded, model, prompt) -> None:
+    prompts = [prompt, prompt[:, 3:], torch.tensor([[7, 9, 11, 40]]), prompt[:, 1:]]
+    alone = [replies(model, loaded, p, max_tokens=9)[-1] for p in prompts]
+    stop = alone[1].tokens[5]
+    for ends in (None, stop):
+        model.generation_config.eos_token_id = ends
+        alone = [replies(model, loaded, p, max_tokens=9) for p in prompts]
+        together = list(streams(model, loaded.tokenizer, prompts, Sampling(9)))
+        assert len(together) == max(map(len, alone))
+        for i, mine in enumerate(alone):
+            assert [(r.text, r.tokens, r.finished) for r in (step[i] for step in together)][: len(mine)] == [
+                (r.text, r.tokens, r.finished) for r in mine
+            ]
+            assert together[-1][i].tokens == mine[-1].tokens and together[-1][i].finished
+    assert len({len(m) for m in alone}) > 1  # one ended before the others
 
 
 @pytest.mark.parametrize("as_list", [False, True])

@@ -5,10 +5,13 @@ import functools
 import torch
 import transformers
 
+from lowrank_core.kv.methods import KV_METHODS, runs
+from lowrank_core.kv.plan import groups_of
 from lowrank_core.kv.serving import attach
 from lowrank_core.models.attention import KVPlace, kv_places
 from lowrank_core.models.latents import Projection, latent_modules, stacked
 from lowrank_core.models.surgery import put, share_copy
+from lowrank_core.modules.latent import indices
 
 SIZES = {
     "hidden_size": 32,
@@ -88,48 +91,49 @@ def places_of(model) -> tuple[KVPlace, ...]:
     return tuple(p for p in kv_places(model, tuple(f"{blocks}.{i}" for i in range(3))) if not p.why_not)
 
 
-def random_projections(place: KVPlace, keep: float, joint: bool, seed: int = 0) -> tuple[Projection, ...]:
-    """Oblique projections with a mean, of keys and values together or apart; whole at keep 1."""
+def random_projections(
+    place: KVPlace, keep: float, joint: bool, heads: int | None = None, seed: int = 0
+) -> tuple[Projection, ...]:
+    """Oblique projections with a mean, of keys and values together or apart, of all heads or of groups; whole at 1."""
     generator = torch.Generator().manual_seed(seed)
     made = []
-    for start, stop in [(0, place.width)] if joint else [(0, place.keys), (place.keys, place.width)]:
-        width = stop - start
+    method = KV_METHODS["joint" if joint else "two-sided"]
+    for rows in runs(method, place.keys, place.values, groups_of(place.heads, heads)).values():
+        width = len(indices(rows))
         if keep == 1:
-            made.append(Projection((start, stop), None, None, None))
+            made.append(Projection(rows, None, None, None))
             continue
         rank = max(1, int(keep * min(width, place.d_in)))
         turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0]
         scale = 0.5 + torch.rand(width, generator=generator, dtype=torch.float64)
         decoder, encoder = turn[:, :rank] / scale[:, None], turn[:, :rank].T * scale  # encoder decoder = I
         mean = 0.2 * torch.randn(width, generator=generator, dtype=torch.float64)
-        made.append(Projection((start, stop), decoder, encoder, mean))
+        made.append(Projection(rows, decoder, encoder, mean))
     return tuple(made)
 
 
-def latent_copy(model, keep: float, joint: bool = True):
+def latent_copy(model, keep: float, joint: bool = True, heads: int | None = None):
     """A copy whose cache holds latents, by `random_projections`."""
     copy = share_copy(model)
     for place in places_of(model):
-        for path, module in latent_modules(model, place, random_projections(place, keep, joint, place.block)).items():
+        projections = random_projections(place, keep, joint, heads, place.block)
+        for path, module in latent_modules(model, place, projections).items():
             put(copy, path, module)
     return attach(copy)
 
 
-def eye(part: slice) -> torch.Tensor:
-    return torch.eye(part.stop - part.start).double()
-
-
-def reference_copy(model, keep: float, joint: bool = True):
+def reference_copy(model, keep: float, joint: bool = True, heads: int | None = None):
     """The dense model whose keys and values are replaced, when they are made, by the same affine low-rank product."""
     copy = share_copy(model)
     for place in places_of(model):
-        projections = random_projections(place, keep, joint, place.block)
+        projections = random_projections(place, keep, joint, heads, place.block)
         weight, bias = stacked(model, place)
         whole, shift = torch.zeros(place.width, place.width).double(), torch.zeros(place.width).double()
         for p in projections:
-            part = slice(*p.rows)
-            whole[part, part] = eye(part) if p.decoder is None else p.decoder @ p.encoder
-            shift[part] = 0 if p.mean is None else p.mean - whole[part, part] @ p.mean
+            part = indices(p.rows)
+            product = torch.eye(len(part)).double() if p.decoder is None else p.decoder @ p.encoder
+            whole[part[:, None], part] = product
+            shift[part] = 0 if p.mean is None else p.mean - product @ p.mean
         start = place.lead
         weight = torch.cat([weight[:start], whole @ weight[start:]])
         bias = torch.cat([bias[:start], whole @ bias[start:] + shift])

@@ -1,14 +1,17 @@
 """Bases of keys and values, and how many latents each block gets: identities, not numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lowrank_core.errors import BadValue, BudgetNotFeasible
 from lowrank_core.kv.methods import KV_METHODS, KVStatistics, bases
-from lowrank_core.kv.plan import KV_ALLOCATORS, KVUnit, plan_latents, units_of_blocks
+from lowrank_core.kv.plan import KV_ALLOCATORS, KVPlan, KVUnit, plan_latents, units_of_blocks
+from lowrank_core.modules import LatentLinear
 
-from .models import model_of, places_of
+from .models import SUPPORTED, latent_copy, model_of, places_of
 
 
 def statistics(keys: int = 6, values: int = 4, tokens: int = 400, seed: int = 0) -> KVStatistics:
@@ -73,6 +76,27 @@ def test_shared_latents_lose_no_more_of_the_loss_than_as_many_apart() -> None:
         assert lost(delta((joint, total))) <= apart * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("key", KV_METHODS)
+def test_a_group_of_heads_has_the_basis_of_its_own_outputs(key: str) -> None:
+    s = statistics()  # two heads of three keys and two values
+    for group, own in enumerate(([0, 1, 2, 6, 7], [3, 4, 5, 8, 9])):
+        alone = KVStatistics(
+            3,
+            s.tokens,
+            s.mean[own],
+            *(m[own][:, own] for m in (s.gram, s.output_gram)),
+            *(m[:, own] for m in (s.sample, s.sample_gradient)),
+            s.scaled[own][:, own],
+        )
+        wanted = bases(alone, KV_METHODS[key], 12)
+        found = bases(s, KV_METHODS[key], 12, groups=2)[group * len(wanted) :]
+        for a, b in zip(found, wanted, strict=False):
+            assert torch.allclose(a.loss, b.loss, atol=1e-12) and torch.allclose(
+                a.decoder @ a.encoder, torch.eye(len(b.mean)).double(), atol=1e-9
+            )
+            assert torch.allclose(a.decoder[:, :2] @ a.encoder[:2], b.decoder[:, :2] @ b.encoder[:2], atol=1e-9)
+
+
 def units(sizes=((8, 6), (10, 20), (16, 7)), context: int = 512) -> tuple[KVUnit, ...]:
     return tuple(KVUnit(f"{i}.kv", i, (0, d), d_in, context, True) for i, (d, d_in) in enumerate(sizes))
 
@@ -123,3 +147,30 @@ def test_units_are_the_blocks_that_can_hold_latents() -> None:
     places = places_of(model_of("gemma3-mixed"))
     assert [u.path for u in units_of_blocks(places, KV_METHODS["joint"], 64)] == ["1.kv", "2.kv"]
     assert [u.path for u in units_of_blocks(places, KV_METHODS["asvd-i"], 64)] == ["1.k", "1.v", "2.k", "2.v"]
+
+
+def test_groups_of_heads_are_units_of_their_own() -> None:
+    (place, *_) = places_of(model_of("llama"))
+    found = units_of_blocks([place], KV_METHODS["joint"], 64, 1)
+    assert [(u.path, u.rows) for u in found] == [("0.kv.0", (0, 8, 16, 24)), ("0.kv.1", (8, 16, 24, 32))]
+    assert [u.label for u in found] == ["block 0 · keys and values · heads 0", "block 0 · keys and values · heads 1"]
+    assert units_of_blocks([place], KV_METHODS["joint"], 64, 2) == units_of_blocks([place], KV_METHODS["joint"], 64)
+    with pytest.raises(BadValue, match="no groups of 3"):
+        units_of_blocks([place], KV_METHODS["joint"], 64, 3)
+
+
+@pytest.mark.parametrize("family", SUPPORTED)
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("heads", [None, 1])
+def test_what_a_plan_counts_is_what_layers_and_cache_hold(family: str, joint: bool, heads: int | None) -> None:
+    model, copy = model_of(family), latent_copy(model_of(family), 0.5, joint, heads)
+    places = places_of(model)
+    of = units_of_blocks(places, KV_METHODS["joint" if joint else "asvd-i"], 64, heads)
+    of = tuple(replace(u, biased=not place.bias) for u in of for place in places if place.block == u.block)
+    plan = KVPlan({u.path: max(1, int(0.5 * u.max_rank)) for u in of})
+    _, now = plan.weights(of)
+    layers = [m for m in copy.modules() if isinstance(m, LatentLinear)]
+    lead = sum(m.lead * m.in_features for m in layers)  # queries of a fused layer
+    biases = sum(m.bias.numel() for m in layers) if of[0].biased else 0
+    assert now == sum(m.weight.numel() + m.weight_u.numel() + m.pivots.numel() for m in layers) - lead + biases
+    assert plan.stored(of) == sum(m.rank for m in layers)

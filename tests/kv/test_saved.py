@@ -29,8 +29,9 @@ def saved(model, folder, tokenizer, **more):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("joint", [True, False])
-def test_it_reloads_equal_and_its_cache_holds_latents(family, joint, tmp_path, loaded) -> None:
-    model = latent_copy(model_of(family), 0.5, joint)
+@pytest.mark.parametrize("heads", [None, 1])
+def test_it_reloads_equal_and_its_cache_holds_latents(family, joint, heads, tmp_path, loaded) -> None:
+    model = latent_copy(model_of(family), 0.5, joint, heads)
     again = AutoModelForCausalLM.from_pretrained(saved(model, tmp_path / "m", loaded.tokenizer))
     ids, mask = prompts(4, True)
     caches = [latent_cache(m) for m in (model, again)]
@@ -76,6 +77,16 @@ def test_a_fresh_process_needs_the_import_alone(tmp_path, loaded) -> None:
     assert done.stdout.split() == ["LatentLayer", "16"], done.stderr
 
 
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+@pytest.mark.parametrize("joint", [True, False])
+def test_groups_are_multiplied_out_alike(family, joint, tmp_path, loaded) -> None:
+    model = latent_copy(model_of(family), 0.5, joint, 1)
+    again = AutoModelForCausalLM.from_pretrained(saved(model, tmp_path / "n", loaded.tokenizer))
+    ids, mask = prompts(1, False)
+    again.dequantize()
+    assert torch.allclose(fed(again, ids, mask, [9]), fed(model, ids, mask, [9]), atol=1e-3)
+
+
 def test_a_merged_model_has_no_latents(tmp_path, loaded) -> None:
     with pytest.raises(BadValue, match="no latents"):
         saved(latent_copy(model_of("llama"), 0.5), tmp_path / "m", loaded.tokenizer, storage="merged")
@@ -104,6 +115,26 @@ def test_damaged_entries_are_found(change, says, tmp_path, loaded) -> None:
     change(next(iter(config["quantization_config"]["latents"].values())))
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelCorrupt, match=says):
+        AutoModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda groups: groups.pop(),
+        lambda groups: groups[0].__setitem__(1, groups[0][1] + 1),
+        lambda groups: groups[0].__setitem__(0, [0, 8, 8, 16]),
+        lambda groups: groups[0].__setitem__(0, [0, 10**12]),
+        lambda groups: groups[1].__setitem__(0, "all"),
+        lambda groups: groups.clear(),
+    ],
+)
+def test_damaged_groups_are_found(change, tmp_path, loaded) -> None:
+    folder = saved(latent_copy(model_of("llama"), 0.5, True, 1), tmp_path / "m", loaded.tokenizer)
+    config = json.loads((folder / "config.json").read_text())
+    change(next(iter(config["quantization_config"]["latents"].values()))["groups"])
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelCorrupt, match="groups of latents"):
         AutoModelForCausalLM.from_pretrained(folder)
 
 

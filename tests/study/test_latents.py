@@ -48,6 +48,26 @@ def test_half_the_cache_alone_and_with_smaller_weights(method, ratio, tiny, tiny
     assert found.ranks.keys() == {s.path for s in loaded.anatomy.sites}
 
 
+@pytest.mark.parametrize("method", ["joint", "asvd-i"])
+def test_a_basis_for_each_head(method, tiny, tiny_file, loaded, store, tmp_path) -> None:
+    asked = recipe(tiny, tiny_file, ratio=0, kv_ratio=0.5, kv_method=method, kv_heads=1)
+    found = run(asked, store, loaded=loaded)
+    assert len(found.kv_plan.ranks) == 3 * 2 * (1 if method == "joint" else 2)
+    assert bytes_per_token(found.loaded.model) <= 0.505 * 3 * 32 * 4 and found.kv_ratio_achieved >= 0.5
+    assert found.parameters_after == sum(t.numel() for t in stored_tensors(found.loaded.model))
+    whole = run(asked.model_copy(update={"kv_heads": None}), store, loaded=loaded)
+    assert found.parameters_after < whole.parameters_after  # the zeros between groups are not there
+    assert found.predicted_nll > whole.predicted_nll
+    save(found, tmp_path / "m")
+    again = load_compressed(tmp_path / "m", "cpu")
+    ids = torch.arange(20)[None] + 5
+    with torch.no_grad():
+        assert torch.equal(again.model(ids).logits, found.loaded.model(ids).logits)
+    assert again.parameters == found.parameters_after
+    with pytest.raises(BadValue, match="no groups of 3"):
+        run(asked.model_copy(update={"kv_heads": 3}), store, loaded=loaded)
+
+
 def test_full_price_is_paid_once(tiny, tiny_file, loaded, store) -> None:
     bench = open_workbench(recipe(tiny, tiny_file), store, loaded=loaded)
     curves = calibrate_latents(bench, "joint")
@@ -103,10 +123,15 @@ def test_both_ratios_zero_and_a_merged_latent_are_refused() -> None:
         Recipe(kv_ratio=0.5, storage="merged")
     with pytest.raises(BadValue, match="no KV method"):
         Recipe(kv_ratio=0.5, kv_method="fastest")
+    with pytest.raises(BadValue, match="0 heads"):
+        Recipe(kv_ratio=0.5, kv_heads=0)
 
 
 def test_the_recipe_is_spelled_alike_everywhere() -> None:
     of = Recipe(ratio=0, kv_ratio=0.5)
+    heads = Recipe(ratio=0, kv_ratio=0.5, kv_heads=1)
+    assert "--kv-heads 1" in to_command(heads) and from_query(to_query(heads)) == heads
+    assert heads.decisive() != of.decisive()
     assert "--kv-ratio 0.5" in to_command(of) and "kv_ratio: 0.5" in to_yaml(of)
     assert from_query(to_query(of)) == of
     assert Recipe().decisive() == {k: v for k, v in of.decisive().items() if k != "kv"}

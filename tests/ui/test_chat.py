@@ -1,6 +1,7 @@
 """Chat's handlers as functions."""
 
 import json
+import re
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_both_models_answer_and_are_compared(house):
     tokens = house.model("demo").tokenizer("A cow says moo.", add_special_tokens=False).input_ids
     assert last.strip.count("data-tip") == len(tokens) and "KL" in last.strip
     assert "Dense: &#x27;A&#x27;" in last.strip and "Small: " in last.strip
+
+
+def test_latents_and_what_they_replace_are_told(house):
+    last = [s for s, _ in _reply(house, Recipe(ratio=0, kv_ratio=0.5, windows=4, probe_windows=2)) if s][-1]
+    dense, ours = last.notes
+    assert " dense" not in dense and "rebuild" not in dense
+    assert re.search(r"KV cache [\d.]+ kB of [\d.]+ kB dense · alone: .* ms for each to rebuild", ours)
 
 
 def test_swapped_sides_change_places_but_the_strip_stays(house):

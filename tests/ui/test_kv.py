@@ -7,8 +7,10 @@ from lowrank_core.errors import BadValue
 from lowrank_core.settings import BUNDLED_STUDY
 from lowrank_core.store import Store
 from lowrank_core.study.recipe import Recipe
+from lowrank_core.study.spelling import from_query
 from lowrank_core.ui import kv_squeeze, squeeze_handlers
 from lowrank_core.ui.choices import CHOICES, choices_of, recipe_values
+from lowrank_core.ui.relay import guarded
 from lowrank_core.ui.view import view
 
 
@@ -64,6 +66,22 @@ def test_a_ratio_out_of_bounds_is_said(store) -> None:
                 **dict(zip(("model", *CHOICES), ("demo", *choices_of(Recipe())), strict=True)) | {"kv_ratio": 1.2}
             )
         )
+
+
+@pytest.mark.parametrize(
+    "query", ["kv_ratio=1", "kv_ratio=1.2", "kv_ratio=-0.1", "kv_ratio=.nan", "kv_ratio=0.5&kv_heads=0"]
+)
+def test_a_link_out_of_bounds_is_said(query) -> None:
+    with pytest.raises(BadValue, match="KV ratio is|0 heads"):
+        from_query(query)
+
+
+def test_heads_that_make_no_groups_are_said_and_lose_nothing(house) -> None:
+    before, _, _ = squeeze_handlers.preview(house, Recipe(), "a", None)
+    steps = squeeze_handlers.settle(house, Recipe(kv_ratio=0.5, kv_heads=3), "a", house.next_turn("a"), None)
+    *_, (_, said) = guarded(steps, lambda line: (None, line))
+    assert "2 key heads make no groups of 3" in said and "1, 2" in said
+    assert squeeze_handlers.preview(house, Recipe(), "a", None)[0].readout == before.readout
 
 
 def test_the_page_spells_it() -> None:

@@ -40,7 +40,10 @@ def test_both_models_are_compared(house, recipe, tiny_file):
     assert status == "" and found.ratio == plan.ratio(view.units) >= 0.4
     assert lines["parameters"].dense == view.body.parameters
     assert lines["weights in the file"].compressed == view.bytes_of(plan) < lines["weights in the file"].dense
-    assert lines["keys and values per token"].change == 0 and lines["keys and values per token"].dense == 3 * 2 * 16 * 4
+    for dtype, width in (("float32", 4), ("bfloat16", 2)):
+        stored = lines[f"keys and values per token, {dtype}"]
+        assert stored.change == 0 and stored.dense == 3 * 2 * 16 * width
+    assert not any("rebuilding" in name for name in lines)
     for batch in (1, 8):
         for name in ("prefill", "decode"):
             assert lines[f"{name}, batch {batch}"].dense > 0 and lines[f"{name}, batch {batch}"].compressed > 0
@@ -51,6 +54,21 @@ def test_both_models_are_compared(house, recipe, tiny_file):
     assert (lines[f"perplexity, {text}"].dense, lines[f"perplexity, {text}"].compressed) == (dense, now)
     assert "worse" in measure_handlers.table(found, recipe)
     assert str(tiny_file) not in measure_handlers.table(found, recipe)
+
+
+def test_latents_are_counted_and_their_price_is_told(house, recipe):
+    half = recipe.model_copy(update={"ratio": 0.0, "kv_ratio": 0.5})
+    *_, (found, _) = measure_handlers.compare(house, half, "kv", [])
+    lines = {line.name: line for line in found.lines}
+    view = house.view(half)
+    assert found.ratio == view.removed(house.visit("kv").plan) > 0, "the layers that make latents are smaller"
+    for dtype in ("float32", "bfloat16"):
+        stored = lines[f"keys and values per token, {dtype}"]
+        assert 0.45 < stored.compressed / stored.dense <= 0.505
+    for context in (128, 512, 2048):
+        price = lines[f"rebuilding keys and values at {context} tokens"]
+        assert price.unit == "ms" and price.dense == 0 < price.compressed
+    assert " ms</td>" in measure_handlers.table(found, half)
 
 
 def test_what_is_measured_is_what_the_recipe_makes(house, recipe):

@@ -141,9 +141,10 @@ def test_a_newer_turn_stops_the_older_and_keeps_its_points(house, tiny, tiny_fil
     recipe = _tiny_recipe(tiny, tiny_file, allocator="strs")
     turn = house.next_turn("a")
     steps = squeeze_handlers.settle(house, recipe, "a", turn, None)
-    for shown, _ in steps:
-        if shown is not None:
-            break
+    drawn = (shown for shown, _ in steps if shown is not None)
+    assert "Predicted" in next(drawn).status
+    assert not any(house.view(recipe).points.values()), "it is seen before anything is measured"
+    next(drawn)
     began = time.perf_counter()
     house.next_turn("a")
     rest = list(steps)
