@@ -23,6 +23,7 @@ STOPPED = "Stopped. Everything measured so far is kept."
 
 def connect(
     page: Squeeze,
+    tab: gr.Tab,
     house: House,
     model: gr.State,
     make_recipe: Callable[[dict], Recipe],
@@ -33,7 +34,7 @@ def connect(
 
     `also`: other events that change the recipe.
     """
-    turn = gr.State(0)
+    turn, seen = gr.State(0), gr.State(False)
 
     def preview(request: gr.Request, name, *choices):
         *choices, site = choices
@@ -53,6 +54,16 @@ def connect(
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             strip_value(house, recipe, request.session_hash, "idle"),
         ]
+
+    def opened(request: gr.Request, drawn: bool, name, *choices):
+        """The plots, when the page is first opened; a job that runs meanwhile goes on."""
+        *choices, site = choices
+        try:
+            recipe = make_recipe(recipe_values(name, *choices))
+            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site)
+        except LowRankError:  # the preview says so
+            shown = None
+        return [*values(shown, "")[:6], drawn or shown is not None]
 
     def settle(request: gr.Request, name, *choices):
         *choices, site, number = choices
@@ -103,6 +114,7 @@ def connect(
         trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
         )
+    tab.select(opened, [seen, *inputs], [*page.shown[:6], seen], trigger_mode="once", **quiet)
     page.stop.click(stop, None, page.status, queue=False, **quiet)
 
     def latents(name, *choices):
