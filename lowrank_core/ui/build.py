@@ -59,7 +59,7 @@ def build(house: House | None = None) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)) as page:
         model = gr.State(recipe.model)
         gr.HTML(f"<h1>{TITLE}</h1>", padding=False, elem_id="title")
-        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
+        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), padding=False, elem_id="strip")
         loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs():
             with gr.Tab("See", id="see"):

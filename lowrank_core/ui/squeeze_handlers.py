@@ -112,7 +112,8 @@ def line_of(progress: Progress) -> str:
     """A job's progress in words."""
     if progress.unit == "bytes":
         return f"{progress.stage.capitalize()}: {size(progress.done)} of {size(progress.total)}, {progress.item}"
-    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
+    place = f", {progress.item}" if progress.item else ""
+    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total}{place}"
 
 
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
