@@ -147,6 +147,8 @@ def theme() -> gr.Theme:
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_600",
         input_placeholder_color_dark="*neutral_300",
+        checkbox_border_color="*neutral_500",  # a control's edge: at least 3 : 1
+        checkbox_border_color_dark="*neutral_400",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )
