@@ -6,11 +6,11 @@ import gradio as gr
 
 from ..settings import ASSETS
 
-SCRIPTS = ("plots.js", "strip.js", "live.js")
+SCRIPTS = ("plots.js", "strip.js", "access.js")
 
 
 def head() -> str:
-    """The page's own scripts: clicks in plots, SVG and CSV, the token strip, live regions."""
+    """The page's own scripts: clicks in plots, SVG and CSV, the token strip, what screen readers and keys need."""
     return "".join(f"<script>{(ASSETS / name).read_text('utf-8')}</script>" for name in SCRIPTS)
 
 

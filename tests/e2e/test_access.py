@@ -97,7 +97,7 @@ def test_see_needs_no_mouse_and_says_what_changed(page):
     page.wait_for_function("s => document.querySelector('#readout').innerText.startsWith(s)", arg=layer, timeout=5000)
     tab_to(page, "#how input")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('#how label.selected').innerText.trim() === 'By channel'", timeout=5000)
+    page.wait_for_function("document.querySelector('#how label.selected').innerText.trim() === 'By channel'")
     tab_to(page, "#see-keep input[type=range]")
     before = page.locator("#readout").inner_text()
     assert page.locator("#readout").get_attribute("aria-live") == "polite"
