@@ -9,6 +9,7 @@ from .caption import (
     scaled_caption,
     sensitivity_caption,
     spectrum_caption,
+    token_caption,
     tradeoff_caption,
 )
 from .channels import channel_profile, rms_after, token_heatmap
@@ -43,6 +44,7 @@ __all__ = [
     "sensitivity_curves",
     "spectrum",
     "spectrum_caption",
+    "token_caption",
     "token_heatmap",
     "tradeoff",
     "tradeoff_caption",

@@ -42,7 +42,18 @@ def map_caption(summaries: Sequence[ChannelSummary]) -> str:
     ratios = sorted(s.outlier_ratio for s in summaries)
     return (
         f"Brightest: {_input_of(max(summaries, key=lambda s: s.outlier_ratio).group)}, {ratios[-1]:.3g} ×; half of the "
-        f"{len(ratios)} inputs stay below {ratios[len(ratios) // 2]:.3g} ×. Click a cell to look into it."
+        f"{len(ratios)} inputs stay below {ratios[len(ratios) // 2]:.3g} ×. A channel is one number of a layer's "
+        "input. Click a cell to look into it."
+    )
+
+
+def token_caption(summary: ChannelSummary) -> str:
+    """What the token picture shows, and how much of its brightest channel one token makes."""
+    tokens, channels = summary.map_values.shape
+    at, channel = np.unravel_index(summary.map_values.argmax(), summary.map_values.shape)
+    return (
+        f"The first {tokens} tokens, the {channels} loudest channels. A bright column is loud at every token, a bright "
+        f"cell at one: brightest is {summary.map_tokens[at]!r} in channel {summary.map_channels[channel]}."
     )
 
 

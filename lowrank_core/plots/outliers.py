@@ -32,7 +32,7 @@ def outlier_map(summaries: Sequence[ChannelSummary], selected: str | None = None
             f"rms {s.rms[top]:.3g}, kurtosis {s.kurtosis[top]:.3g}<br>"
             f"{100 * s.energy_share[top]:.1f} % of the energy<br>{s.tokens:,} tokens, measured"
         )
-    made = figure(height=300)
+    made = figure()
     ticks = [t for t in TICKS if np.nanmin(z) <= np.log10(t) <= np.nanmax(z)]
     made.add_heatmap(
         z=z,

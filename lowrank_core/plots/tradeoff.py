@@ -61,5 +61,5 @@ def tradeoff(
             hovertemplate="%{x:.2f} MB: perplexity %{y:.3f}<extra>dense, measured</extra>",
         )
     made.update_xaxes(title="whole model, MB")
-    made.update_yaxes(title="perplexity on the bundled held-out text", type="log")
+    made.update_yaxes(title="perplexity, held-out text", type="log")
     return made

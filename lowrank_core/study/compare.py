@@ -205,6 +205,6 @@ def quality(before: Measurement, after: Measurement) -> list[Line]:
         Line(f"KL from dense, {name}", "nats", 0.0, apart.kl, "less", how, "0 would be the dense model itself."),
         Line(
             f"same likeliest token, {name}", "share", 1.0, apart.agreement, "more", how,
-            "1 would be the dense model itself.",
+            "100 % would be the dense model itself.",
         ),
     ]  # fmt: skip

@@ -11,31 +11,36 @@ if platform.machine().lower() in ("x86_64", "amd64"):  # elsewhere torch reads t
     # numpy's idle threads spin: small matrices took 18 × longer as soon as anything else ran (measured on two cores)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import gradio as gr  # noqa: E402
+from .starting import without_collecting, without_stubs  # noqa: E402
 
-from ..errors import LowRankError  # noqa: E402
-from ..settings import ASSETS  # noqa: E402
-from . import (  # noqa: E402
-    api,
-    chat,
-    chat_events,
-    drawing,
-    export_handlers,
-    learn,
-    link,
-    loader,
-    measure,
-    measure_events,
-    plot,
-    see,
-    sides,
-    squeeze,
-    squeeze_events,
-    zero,
-)  # fmt: skip
-from .host import UPLOAD_BYTES, Host, host_here, listen_at  # noqa: E402
-from .house import House  # noqa: E402
-from .visits import FIRST  # noqa: E402
+with without_collecting(), without_stubs():
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from ..errors import LowRankError
+    from ..settings import ASSETS
+    from . import (
+        api,
+        chat,
+        chat_events,
+        drawing,
+        export_handlers,
+        learn,
+        link,
+        loader,
+        measure,
+        measure_events,
+        plot,
+        see,
+        sides,
+        squeeze,
+        squeeze_events,
+        zero,
+    )
+    from .front import TITLE, Front
+    from .host import UPLOAD_BYTES, Host, host_here, listen_at
+    from .house import House
+    from .visits import FIRST
 
 FILES_KEPT = 3600  # seconds that an uploaded or exported file lies in the page's cache
 
@@ -47,33 +52,29 @@ def build(house: House | None = None) -> gr.Blocks:
     view = house.view(recipe)
     if not view.ready:
         raise LowRankError("The bundled study is missing.", "Run: python -m lowrank_core.demo.study")
-    points = view.points
     plan = view.plan()
     visit = house.visit(FIRST)
     status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
-    first = drawing.draw(view, visit, plan, points, None, status)
 
-    with gr.Blocks(
-        title="Lowrank Explorer", analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)
-    ) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)) as page:
         model = gr.State(recipe.model)
-        gr.HTML("<h1>Lowrank Explorer</h1>", padding=False, elem_id="title")
-        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), elem_id="strip")
+        gr.HTML(f"<h1>{TITLE}</h1>", padding=False, elem_id="title")
+        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), padding=False, elem_id="strip")
         loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs():
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
             with gr.Tab("Learn", id="learn") as learn_tab:
                 learn_page = learn.layout()
-            with gr.Tab("Squeeze", id="squeeze"):
-                squeeze_page = squeeze.layout(first, view)
+            with gr.Tab("Squeeze", id="squeeze") as squeeze_tab:
+                squeeze_page = squeeze.layout(drawing.readout(view, plan), status, view)
             with gr.Tab("Chat", id="chat"):
                 chat_page = chat.layout(sides.choices(visit, recipe.model))
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"))
         see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
         opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
-        squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
+        squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, (opened,))
         learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
         chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
         measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
@@ -103,26 +104,28 @@ def launch(
 
     `host`: what visitors may ask for; by default everything on one's own machine, less on Spaces.
     """
-    house = house or House(host=host or host_here())
-    if zero.available():
-        house.zero = zero.on_gpu()
-        zero.serve(house)
-    page = build(house)
-    _, url, _ = page.queue(default_concurrency_limit=4, max_size=house.host.waiting).launch(
-        server_name=address or listen_at(),
-        server_port=port,
-        theme=theme(),
-        css_paths=[ASSETS / "style.css"],
-        head=plot.head(),
-        favicon_path=ASSETS / "favicon.svg",
-        prevent_thread_lock=True,
-        max_file_size=UPLOAD_BYTES,
-        enable_monitoring=False,
-        run_history=False,
-        ssr_mode=False,
-        footer_links=[],
-        show_error=True,
-    )
+    with without_collecting():
+        house = house or House(host=host or host_here())
+        if zero.available():
+            house.zero = zero.on_gpu()
+            zero.serve(house)
+        page = build(house)
+        _, url, _ = page.queue(default_concurrency_limit=4, max_size=house.host.waiting).launch(
+            server_name=address or listen_at(),
+            server_port=port,
+            theme=theme(),
+            css_paths=[ASSETS / "style.css"],
+            head=plot.head(),
+            favicon_path=ASSETS / "favicon.svg",
+            prevent_thread_lock=True,
+            max_file_size=UPLOAD_BYTES,
+            enable_monitoring=False,
+            run_history=False,
+            ssr_mode=False,
+            footer_links=[],
+            show_error=True,
+            app_kwargs={"middleware": [Middleware(Front)]},
+        )
     if block:
         page.block_thread()
     return url
@@ -144,6 +147,8 @@ def theme() -> gr.Theme:
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_600",
         input_placeholder_color_dark="*neutral_300",
+        checkbox_border_color="*neutral_500",  # a control's edge: at least 3 : 1
+        checkbox_border_color_dark="*neutral_400",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )

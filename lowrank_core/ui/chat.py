@@ -14,6 +14,7 @@ EXAMPLES = (  # kind, message, raw
     ("Small talk", "My name is Tom.", False),
     ("To be continued", "One day the little fox went to the river and", True),
 )
+FIRST = "Both answer at once. Here it will say where they part, and below, token by token, by how much."
 LONGEST = 512  # tokens of a reply
 VOTES = ("A", "B", "The same")
 
@@ -74,29 +75,23 @@ def layout(choices: list[tuple[str, str]]) -> Chat:
     with gr.Row(visible=False, elem_id="voting") as voting:
         votes = tuple(gr.Button(f"{v} is better" if len(v) == 1 else v, size="sm") for v in VOTES)
     verdict = gr.Markdown("", elem_id="verdict")
-    between = gr.Markdown("", elem_id="parting")
+    between = gr.Markdown(FIRST, elem_id="parting")
     strip = gr.HTML("", elem_id="strip-tokens")
     status = gr.Markdown("", elem_id="chat-status")
     box = gr.Textbox(
         label="Message to both", placeholder="Ask both models the same thing", lines=1, max_lines=4, elem_id="chat-box"
     )
-    with gr.Row():
+    with gr.Row(elem_classes="actions"):
         send = gr.Button("Send", variant="primary", elem_id="chat-send")
         stop = gr.Button("Stop", elem_id="chat-stop")
         retry = gr.Button("Retry", elem_id="chat-retry")
         clear = gr.Button("Clear", elem_id="chat-clear")
-    with gr.Accordion("Sampling, system prompt, raw text, blind vote, save", open=False):
-        raw = gr.Checkbox(
-            False, label="Raw text: no chat template, only the last message is continued", elem_id="chat-raw"
-        )
-        blind = gr.Checkbox(False, label="Blind: A and B, told apart only after a vote", elem_id="chat-blind")
-        temperature = gr.Slider(0.0, 1.5, 0.0, step=0.05, label="Temperature (0: the likeliest token, always)")
-        length = gr.Slider(8, LONGEST, 160, step=8, label="Longest reply, tokens", elem_id="chat-length")
-        seed = gr.Number(0, precision=0, minimum=0, label="Seed of the sampling, the same for both")
-        system = gr.Textbox("", label="System prompt")
-        with gr.Row():
-            as_json = gr.Button("Save as JSON", size="sm", elem_id="chat-json")
-            as_markdown = gr.Button("Save as Markdown", size="sm", elem_id="chat-markdown")
+    raw = gr.Checkbox(
+        False,
+        label="Raw text: no chat template, only the last message is continued",
+        elem_id="chat-raw",
+        render=False,
+    )
     gr.Examples(
         [[text, raw_text] for _, text, raw_text in EXAMPLES],
         [box, raw],
@@ -104,6 +99,16 @@ def layout(choices: list[tuple[str, str]]) -> Chat:
         label="Examples",
         api_visibility="private",
     )
+    with gr.Accordion("Sampling, system prompt, raw text, blind vote, save", open=False):
+        raw.render()
+        blind = gr.Checkbox(False, label="Blind: A and B, told apart only after a vote", elem_id="chat-blind")
+        temperature = gr.Slider(0.0, 1.5, 0.0, step=0.05, label="Temperature (0: the likeliest token, always)")
+        length = gr.Slider(8, LONGEST, 160, step=8, label="Longest reply, tokens", elem_id="chat-length")
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed of the sampling, the same for both")
+        system = gr.Textbox("", label="System prompt")
+        with gr.Row(elem_classes="actions"):
+            as_json = gr.Button("Save as JSON", size="sm", elem_id="chat-json")
+            as_markdown = gr.Button("Save as Markdown", size="sm", elem_id="chat-markdown")
     return Chat(
         left_side, right_side, left, right, left_note, right_note, between, strip, status, box, send, stop, retry,
         clear, as_json, as_markdown, blind, voting, votes, verdict, raw, temperature, length, seed, system,

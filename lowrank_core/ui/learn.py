@@ -56,13 +56,12 @@ def layout() -> Learn:
             choice = gr.Dropdown([], label="Shown", visible=False, elem_id="learn-choice")
             drawn = gr.Plot(show_label=False, elem_id="plot-learn")
             slider = Ratio(0, 1, 0, step=0.01, label="", elem_id="learn-slider")
-            caption = gr.Markdown(elem_id="learn-caption", elem_classes="caption")
-            plot.tools("plot-learn", "The lesson's picture")
-    with gr.Row():
+            caption = plot.under("plot-learn", "The lesson's picture", elem_id="learn-caption")
+    with gr.Row(elem_classes="actions"):
         back = gr.Button("Back", size="sm", elem_id="learn-back")
         forward = gr.Button("Next", size="sm", variant="primary", elem_id="learn-next")
-    gr.Markdown("### A map of the field\nWhat related systems do, and where to read about them.")
-    field = gr.HTML(elem_id="field")
+    gr.Markdown("## A map of the field\nWhat related systems do, and where to read about them.")
+    field = gr.HTML(elem_id="field", padding=False)
     return Learn(steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, field)
 
 

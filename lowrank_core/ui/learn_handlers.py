@@ -71,7 +71,7 @@ def before(lesson: Lesson, said: Words) -> str:
     """What stands beside the picture before the question."""
     number = LESSONS.index(lesson) + 1
     links = " · ".join(f"[{name}]({link})" for name, link in said.sources.items())
-    return f"### {number} · {said.title}\n{said.before}\n\n*{links}*"
+    return f"## {number} · {said.title}\n{said.before}\n\n*{links}*"
 
 
 def told(said: Words, answer: int | None) -> str:
@@ -84,7 +84,7 @@ def told(said: Words, answer: int | None) -> str:
 def field_cards() -> str:
     """The map of the field as HTML: a card for each system, with its kind."""
     made = "".join(
-        f'<article><p class="kind">{escape(kind)}</p><h4>{escape(c.name)}</h4><p>{escape(c.line)}</p>'
+        f'<article><p class="kind">{escape(kind)}</p><h3>{escape(c.name)}</h3><p>{escape(c.line)}</p>'
         f'<p class="source"><a href="{escape(c.link)}" rel="noreferrer" target="_blank">{escape(c.paper)}</a>'
         f"{'. ' + escape(c.seen) if c.seen else ''}</p></article>"
         for kind, cards in field_map().items()

@@ -122,8 +122,13 @@ def tokens_of(text: Text, folder: ModelFolder | None, enough: int) -> tuple[int,
         return len(content.encode()) // BYTES_PER_TOKEN, False
     from tokenizers import Tokenizer
 
-    piece = content[: 16 * enough]  # no tokenizer makes longer tokens than that on average
-    return len(Tokenizer.from_file(str(file)).encode(piece, add_special_tokens=False).ids), True
+    tokenizer, tokens = Tokenizer.from_file(str(file)), 0
+    for most in (4, 16):  # characters per token; no tokenizer makes longer ones than 16 on average
+        piece = content[: most * enough]
+        tokens = len(tokenizer.encode(piece, add_special_tokens=False).ids)
+        if tokens >= enough or piece == content:
+            break
+    return tokens, True
 
 
 def load(house: House, recipe: Recipe, token: str | None, session: str) -> Generator[tuple[str, View | None]]:

@@ -14,7 +14,7 @@ from .choices import HELD_OUT
 
 RATIOS = tuple(i / 10 for i in range(1, 8))
 STORAGES = (
-    ("As in the recipe: loads after `import lowrank_core`", "factored"),
+    ("As in the recipe: loads after import lowrank_core", "factored"),
     ("Merged: dense again, for any engine, no bytes saved", "merged"),
 )
 
@@ -57,16 +57,16 @@ class Measure:
 def layout(code: str) -> Measure:
     """The page, nothing measured yet; `code` loads the folder that would be exported."""
     texts = [(t.label, k) for k, t in TEXTS.items() if k != SELF]
-    gr.Markdown("### Dense against compressed\nSqueeze's plan, measured in one run: both models take turns.")
+    gr.Markdown("## Dense against compressed\nSqueeze's plan, measured in one run: both models take turns.")
     chosen = gr.Dropdown(texts, value=[HELD_OUT], multiselect=True, label="Perplexity on", elem_id="measure-texts")
-    with gr.Row():
+    with gr.Row(elem_classes="actions"):
         measure = gr.Button("Measure", variant="primary", elem_id="measure")
         stop = gr.Button("Stop", elem_id="measure-stop")
     status = gr.Markdown("Nothing measured yet.", elem_id="measure-status")
     table = gr.HTML("", elem_id="comparison")
     table_csv = gr.Button("Table as CSV", size="sm", visible=False, elem_id="comparison-csv", elem_classes="small")
 
-    gr.Markdown("### Methods and ratios\nWith Squeeze's text, allocator, storage and seed.")
+    gr.Markdown("## Methods and ratios\nWith Squeeze's text, allocator, storage and seed.")
     with gr.Row(equal_height=True):
         methods = gr.Dropdown(
             [(m.label, k) for k, m in METHODS.items()] + [(f"Recipe: {k}", k) for k in PRESETS],
@@ -87,22 +87,21 @@ def layout(code: str) -> Measure:
             min_width=240,
         )
         sweep_text = gr.Dropdown(texts, value=HELD_OUT, label="Measured on", scale=1, min_width=200)
-    with gr.Row():
+    with gr.Row(elem_classes="actions"):
         sweep = gr.Button("Sweep", variant="primary", elem_id="sweep")
         sweep_stop = gr.Button("Stop", elem_id="sweep-stop")
     sweep_status = gr.Markdown("", elem_id="sweep-status")
     with gr.Column(visible=False) as sweep_result:
         sweep_plot = gr.Plot(show_label=False, elem_id="plot-sweep")
-        sweep_caption = gr.Markdown("", elem_classes="caption")
-        plot.tools("plot-sweep", "Sweep")
+        sweep_caption = plot.under("plot-sweep", "Sweep")
         sweep_table = gr.HTML("", elem_id="sweep-table")
         sweep_csv = gr.Button("All rows as CSV", size="sm", elem_id="sweep-csv", elem_classes="small")
 
-    gr.Markdown("### Take it away")
+    gr.Markdown("## Take it away")
     with gr.Row():
         with gr.Column(min_width=300):
             storage = gr.Radio(list(STORAGES), value="factored", label="Storage", elem_id="export-storage")
-            with gr.Row():
+            with gr.Row(elem_classes="actions"):
                 folder = gr.Button("Model folder (zip)", elem_id="export-folder", min_width=120)
                 recipe = gr.Button("Recipe (YAML)", elem_id="export-recipe", min_width=120)
                 report = gr.Button("Report (HTML)", elem_id="export-report", min_width=120)
@@ -110,7 +109,13 @@ def layout(code: str) -> Measure:
             file = gr.File(label="Ready", visible=False, elem_id="export-file")
         with gr.Column(min_width=300):
             code = gr.Code(
-                code, language="python", label="Load it", interactive=False, wrap_lines=True, elem_id="export-code"
+                code,
+                language="python",
+                label="Load it",
+                interactive=False,
+                wrap_lines=True,
+                elem_id="export-code",
+                lines=5,
             )
             with gr.Accordion("To the Hub", open=False):
                 repository = gr.Textbox(

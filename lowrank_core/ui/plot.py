@@ -6,11 +6,11 @@ import gradio as gr
 
 from ..settings import ASSETS
 
-SCRIPTS = ("plots.js", "strip.js")
+SCRIPTS = ("plots.js", "strip.js", "access.js")
 
 
 def head() -> str:
-    """The page's own scripts: clicks in plots, SVG and CSV, the token strip."""
+    """The page's own scripts: clicks in plots, SVG and CSV, the token strip, what screen readers and keys need."""
     return "".join(f"<script>{(ASSETS / name).read_text('utf-8')}</script>" for name in SCRIPTS)
 
 
@@ -20,6 +20,21 @@ def pick(name: str) -> gr.Textbox:
     Its value is the first text in the customdata of the point: a click on one that has none is no event.
     """
     return gr.Textbox(visible="hidden", elem_id=f"{name}-pick", container=False, show_label=False)
+
+
+def drawn(letter: str, title: str, figure=None, caption: str = "", level: int = 2) -> tuple[gr.Plot, gr.Markdown]:
+    """A plot, `plot-<letter>`, between its heading of a level and what it shows in words."""
+    name = f"plot-{letter.lower()}"
+    gr.Markdown(f"{'#' * level} {letter} · {title}")
+    return gr.Plot(figure, show_label=False, elem_id=name), under(name, title, caption)
+
+
+def under(name: str, what: str, caption: str = "", elem_id: str | None = None) -> gr.Markdown:
+    """What the plot `name` shows in words, and on the same line the buttons that keep it."""
+    with gr.Row(elem_classes="under"):
+        said = gr.Markdown(caption, elem_classes="caption", elem_id=elem_id)
+        tools(name, what)
+    return said
 
 
 def tools(name: str, what: str) -> gr.HTML:

@@ -74,33 +74,31 @@ def layout(view: View) -> See:
     first, energy, second, lost, table = handlers.spectrum(view, path, KEEP)
     sentence = gr.Markdown(handlers.sentence(view), elem_id="sentence")
 
-    def drawn(letter: str, title: str, figure, caption: str) -> tuple[gr.Plot, gr.Markdown]:
-        gr.Markdown(f"### {letter} · {title}")
-        name = f"plot-{letter.lower()}"
-        shown = gr.Plot(figure, show_label=False, elem_id=name)
-        under = gr.Markdown(caption, elem_classes="caption")
-        plot.tools(name, title)
-        return shown, under
-
     with gr.Row():
         with gr.Column(min_width=340):
-            outliers, map_caption = drawn(
+            outliers, map_caption = plot.drawn(
                 "A", "Outlier map: loudest channel over the median", handlers.outlier_map(view, path),
-                handlers.map_caption(view),
+                handlers.map_caption(view), level=3,
             )  # fmt: skip
             picked = plot.pick("plot-a")
             site = gr.Dropdown(handlers.site_choices(view), value=path, label="Layer", elem_id="site")
         with gr.Column(min_width=340):
-            channels, channels_caption = drawn("B", "Channels of the selected input", profile, profile_caption)
+            channels, channels_caption = plot.drawn(
+                "B", "Channels of the selected input", profile, profile_caption, level=3
+            )
             with gr.Row():
                 how = gr.Radio(VIEWS, value=VIEWS[0], label="Channels shown", elem_id="how", scale=2)
                 scaled = gr.Checkbox(False, label="After ASVD's scaling, too", elem_id="scaled", scale=1, min_width=200)
-    keep = gr.Slider(0.05, 0.95, KEEP, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep")
     with gr.Row():
         with gr.Column(min_width=340):
-            spectrum, spectrum_caption = drawn("C", "Singular values of the selected layer", first, energy)
+            spectrum, spectrum_caption = plot.drawn(
+                "C", "Singular values of the selected layer", first, energy, level=3
+            )
+            keep = gr.Slider(
+                0.05, 0.95, KEEP, step=0.01, label="Keep: share of this layer's parameters", elem_id="see-keep"
+            )
         with gr.Column(min_width=340):
-            cut, cut_caption = drawn("D", "What the cut does to the outputs", second, lost)
+            cut, cut_caption = plot.drawn("D", "What the cut does to the outputs", second, lost, level=3)
             held_out = gr.Button("Measure on held-out text", size="sm", elem_id="held-out", elem_classes="small")
             held_out_status = gr.Markdown("", elem_id="held-out-status")
     readout = gr.Markdown(table, elem_id="readout")

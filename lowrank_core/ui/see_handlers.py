@@ -23,6 +23,10 @@ from .squeeze_handlers import told
 from .view import View
 from .words import LABELS, count, percent
 
+WHY = (  # what a first visit needs to know; Learn's second and third steps show it
+    "A weight's error counts as much as its input is loud. A cut that does not know the inputs spends its rank in the "
+    "wrong place: **Learn** shows how, **Squeeze** chooses the ranks, **Chat** shows what that costs."
+)
 KEPT_CURVES = 256
 
 
@@ -43,7 +47,7 @@ def first_site(view: View, group: str) -> str:
 
 def sentence(view: View) -> str:
     """The page's one sentence, computed from the data, and what of the model is left out."""
-    return f"## {plots.outlier_sentence(view.summaries)}\n\n{view.body.note}".rstrip()
+    return f"## {plots.outlier_sentence(view.summaries)}\n\n{WHY} {view.body.note}".rstrip()
 
 
 def outlier_map(view: View, path: str):
@@ -62,6 +66,7 @@ def channels(view: View, path: str, how: str, scaled: bool = False) -> tuple:
     said = [plots.channel_caption(summary)]
     if how == "Tokens":
         figure = plots.token_heatmap(summary)
+        said.append(plots.token_caption(summary))
     else:
         alpha = METHODS["asvd-0"].settle()["alpha"] if scaled else None
         figure = plots.channel_profile(summary, how == "By channel", alpha)

@@ -16,6 +16,7 @@ from .choices import CHOICES, HELD_OUT
 from .drawing import Shown
 from .kv_squeeze import KVPart
 from .see_handlers import site_choices
+from .view import View
 
 DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
 
@@ -80,8 +81,13 @@ def values(shown: Shown | None, status: str) -> list:
     return [shown.sensitivity, shown.plan, shown.tradeoff, *shown.captions, shown.readout, status or shown.status]
 
 
-def layout(first: Shown, view) -> Squeeze:
-    """The page, filled with the bundled study."""
+def measures(key: str) -> str:
+    """What is measured of the sensitivity table, as a sentence."""
+    return f"{MEASURES[key][0].upper()}{MEASURES[key][1:]}."
+
+
+def layout(plan: str, said: str, view: View) -> Squeeze:
+    """The page of the bundled study: what its plan is, and the status; its plots are drawn when it is first opened."""
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             ratio = Ratio(
@@ -92,7 +98,7 @@ def layout(first: Shown, view) -> Squeeze:
                 label="Ratio: share of the layers' parameters removed",
                 elem_id="ratio",
             )
-            readout = gr.Markdown(first.readout, elem_id="plan-readout")
+            readout = gr.Markdown(plan, elem_id="plan-readout")
             kv_ratio = Ratio(
                 0.0,
                 0.9,
@@ -103,8 +109,8 @@ def layout(first: Shown, view) -> Squeeze:
             )
             known = kv_squeeze.draw(view)
             kv_readout = gr.Markdown(known.readout if known else "", elem_id="kv-readout")
-            status = gr.Markdown(first.status, elem_id="status")
-            with gr.Row():
+            status = gr.Markdown(said, elem_id="status")
+            with gr.Row(elem_classes="actions"):
                 stop = gr.Button("Stop", size="sm", elem_id="stop")
                 resume = gr.Button("Go on", size="sm", elem_id="resume")
             method = gr.Dropdown(
@@ -122,9 +128,10 @@ def layout(first: Shown, view) -> Squeeze:
                 elem_id="allocator",
             )
             measure = gr.Dropdown(
-                [(f"{k.capitalize()}: {line}", k) for k, line in MEASURES.items()],
+                [(k.capitalize(), k) for k in MEASURES],
                 value=DEFAULTS.measure,
                 label="Measure",
+                info=measures(DEFAULTS.measure),
                 elem_id="measure-what",
             )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
@@ -133,7 +140,7 @@ def layout(first: Shown, view) -> Squeeze:
                 rank = gr.Textbox(
                     label="Rank of the highlighted layer", placeholder="a number, or dense", max_lines=1, elem_id="rank"
                 )
-                with gr.Row():
+                with gr.Row(elem_classes="actions"):
                     fix = gr.Button("Keep this rank", size="sm", elem_id="rank-fix", min_width=100)
                     free = gr.Button("Free it", size="sm", elem_id="rank-free", min_width=80)
                 target = gr.Textbox(
@@ -173,20 +180,13 @@ def layout(first: Shown, view) -> Squeeze:
                 recipe = gr.Code(to_yaml(DEFAULTS), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
             plots, captions, picked = [], [], []
-            for letter, title, figure, caption in zip(
-                "EFG",
-                ("What each layer loses", "The plan", "Trade-off"),
-                (first.sensitivity, first.plan, first.tradeoff),
-                first.captions,
-                strict=True,
-            ):
-                gr.Markdown(f"### {letter} · {title}")
-                name = f"plot-{letter.lower()}"
-                plots.append(gr.Plot(figure, show_label=False, elem_id=name))
-                plot.tools(name, title)
-                captions.append(gr.Markdown(caption, elem_classes="caption"))
-                picked.append(plot.pick(name))
+            for letter, title in zip("EFG", ("What each layer loses", "The plan", "Trade-off"), strict=True):
+                shown, caption = plot.drawn(letter, title)
+                plots.append(shown)
+                captions.append(caption)
+                picked.append(plot.pick(shown.elem_id))
             kv = kv_squeeze.layout(view, kv_readout)
+            plot.tools("plot-h", "The KV cache")
     return Squeeze(
         method,
         allocator,

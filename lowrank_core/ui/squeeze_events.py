@@ -16,13 +16,14 @@ from .choices import BEST, recipe_values, spellings
 from .drawing import header
 from .house import House
 from .relay import explain, guarded
-from .squeeze import Squeeze, values
+from .squeeze import Squeeze, measures, values
 
 STOPPED = "Stopped. Everything measured so far is kept."
 
 
 def connect(
     page: Squeeze,
+    tab: gr.Tab,
     house: House,
     model: gr.State,
     make_recipe: Callable[[dict], Recipe],
@@ -33,7 +34,7 @@ def connect(
 
     `also`: other events that change the recipe.
     """
-    turn = gr.State(0)
+    turn, seen = gr.State(0), gr.State(False)
 
     def preview(request: gr.Request, name, *choices):
         *choices, site = choices
@@ -41,18 +42,29 @@ def connect(
             recipe = make_recipe(recipe_values(name, *choices))
         except LowRankError as error:
             house.next_turn(request.session_hash)
-            return [*values(None, explain(error)), -1, *[gr.skip()] * 5]
+            return [*values(None, explain(error)), -1, *[gr.skip()] * 6]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
         if house.visit(request.session_hash).turn != number:
-            return [gr.skip()] * 14  # a newer change is being answered: an older answer must not come after it
+            return [gr.skip()] * 15  # a newer change is being answered: an older answer must not come after it
         return [
             *values(shown, trouble),
             number,
             *spellings(recipe),
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
+            gr.Dropdown(info=measures(recipe.measuring)),
             strip_value(house, recipe, request.session_hash, "idle"),
         ]
+
+    def opened(request: gr.Request, drawn: bool, name, *choices):
+        """The plots, when the page is first opened; a job that runs meanwhile goes on."""
+        *choices, site = choices
+        try:
+            recipe = make_recipe(recipe_values(name, *choices))
+            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site)
+        except LowRankError:  # the preview says so
+            shown = None
+        return [*values(shown, "")[:6], drawn or shown is not None]
 
     def settle(request: gr.Request, name, *choices):
         *choices, site, number = choices
@@ -85,7 +97,7 @@ def connect(
 
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, strip]
+    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, page.measure, strip]
     triggers = [c.change for c in (page.ratio, page.kv_ratio, page.upload, page.dense_roles, page.dense_blocks)]
     by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
     triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
@@ -103,6 +115,7 @@ def connect(
         trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
             settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
         )
+    tab.select(opened, [seen, *inputs], [*page.shown[:6], seen], trigger_mode="once", **quiet)
     page.stop.click(stop, None, page.status, queue=False, **quiet)
 
     def latents(name, *choices):

@@ -44,6 +44,15 @@ def preview(house: House, recipe: Recipe, session: str, selected: str | None) ->
         return None, explain(error), turn
 
 
+def standing_plan(house: House, recipe: Recipe, session: str, selected: str | None) -> Shown | None:
+    """What stands, drawn without beginning anything; None where the study is not there yet."""
+    visit, view = house.visit(session), house.view(recipe)
+    if not view.ready:
+        return None
+    plan = visit.plan if visit.plan and visit.recipe == recipe else view.plan()
+    return draw(view, visit, plan, view.points, selected, "")
+
+
 def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str | None) -> States:
     """After a rest: what is missing is computed, points are measured one by one, the plan and its perplexity follow.
 
@@ -108,7 +117,8 @@ def line_of(progress: Progress) -> str:
     """A job's progress in words."""
     if progress.unit == "bytes":
         return f"{progress.stage.capitalize()}: {size(progress.done)} of {size(progress.total)}, {progress.item}"
-    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total} {progress.item}"
+    place = f", {progress.item}" if progress.item else ""
+    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total}{place}"
 
 
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:

@@ -7,8 +7,9 @@ from playwright.sync_api import Browser, Page
 WIDTHS = (390, 1440, 2560)
 SCHEMES = ("light", "dark")
 FIRST_PLOT = "#plot-a .js-plotly-plot .plot-container"
-SETTLED = """() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.offsetParent)
-  .every(p => p.querySelector('.main-svg') && Math.abs(p.clientWidth - p._fullLayout.width) < 2)"""
+SETTLED = """() => [...document.querySelectorAll('[id^=plot-]:not([id$=-pick])')].filter(p => p.offsetParent)
+  .map(p => p.querySelector('.js-plotly-plot')).every(p => p?.querySelector('.main-svg')
+    && Math.abs(p.clientWidth - p._fullLayout.width) < 2)"""
 
 # gradio keeps all names in a hidden row, by which it measures which of them fit
 NAMES = "[...document.querySelector('.tab-wrapper .visually-hidden').children].map(t => t.textContent.trim())"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from .pages import open_page, tabs
+from .test_learn import tab_to
 
 FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-  .filter(v => ["serious", "critical"].includes(v.impact))
+  .filter(v => ["serious", "critical"].includes(v.impact) || v.id === "heading-order")
   .map(v => `${v.id}: ${v.help}: ${v.nodes.map(n => n.target.join(" ")).slice(0, 5).join("; ")}`)"""
 
 
@@ -28,7 +29,7 @@ def findings(page) -> list[str]:
     return first and page.evaluate(FINDINGS)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
 def test_axe_finds_nothing_serious_on_any_page(browser, studio, width, scheme):
     source = axe()
     page = open_page(browser, studio, width, scheme)
@@ -82,3 +83,23 @@ def test_a_chat_needs_no_mouse(page):
     page.keyboard.type("What does a cow say?")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#chat-dense').innerText.includes('moo')", timeout=90_000)
+
+
+def test_see_needs_no_mouse_and_says_what_changed(page):
+    """The layer, the slider and the picture of channels by keys alone; what they change is a live region."""
+    page.locator("#site input").focus()
+    first = page.locator("#site input").input_value()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_function("s => document.querySelector('#site input').value !== s", arg=first, timeout=5000)
+    layer = page.locator("#site input").input_value()
+    page.wait_for_function("s => document.querySelector('#readout').innerText.startsWith(s)", arg=layer, timeout=5000)
+    tab_to(page, "#how input")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#how label.selected').innerText.trim() === 'By channel'")
+    tab_to(page, "#see-keep input[type=range]")
+    before = page.locator("#readout").inner_text()
+    assert page.locator("#readout").get_attribute("aria-live") == "polite"
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("s => document.querySelector('#readout').innerText !== s", arg=before, timeout=5000)

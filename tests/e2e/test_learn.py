@@ -29,6 +29,7 @@ def test_all_eight_lessons_by_keyboard(page):
         assert "Right." not in text(page, "answer") and "Not quite." not in text(page, "answer"), "it asks first"
         assert page.locator("#learn-words .katex").count() or number in (6, 8), "the formula is drawn"
         tab_to(page, "#learn-option-1", "Tab" if number == 1 else "Shift+Tab")
+        wait_for(lambda: page.locator("#learn-answer[aria-live=polite]").count(), 2, "an answer that is read out")
         page.keyboard.press("Enter")
         wait_for(lambda: text(page, "answer").startswith(("Right.", "Not quite.")), 5, "the answer")
         assert "{{" not in text(page, "answer") + text(page, "words")
