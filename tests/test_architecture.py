@@ -17,6 +17,7 @@ RANKS = {
     "errors": 0,
     "jobs": 0,
     "settings": 0,
+    "drift": 0.05,
     "types": 0.1,
     "linalg": 0.2,
     "store": 0.2,

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..drift import Drift
 from ..kv.plan import KVPlan, KVUnit, plan_latents
 from ..store import Artefact
-from ..types import ChannelSummary, Divergence, Drift, Measurement, Point, Setting, Site, Spectrum
+from ..types import ChannelSummary, Divergence, Measurement, Point, Setting, Site, Spectrum
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..calibration.accumulate import Moments, TokenMap, summary
 from ..calibration.collect import collect
 from ..calibration.fisher import OutputMoments, collect_fisher
 from ..calibration.windows import cut_windows
+from ..drift import Drift
 from ..errors import ModelUnsupported
 from ..evaluation.sensitivity import Probe
 from ..jobs import Job, finish
@@ -24,7 +25,7 @@ from ..models.loading import LoadedModel
 from ..models.sites import weight_of
 from ..settings import FACTORS_HELD
 from ..store import Artefact, Key
-from ..types import Drift, Point, Site, Spectrum, Unit
+from ..types import Point, Site, Spectrum, Unit
 from . import artefacts, spill
 from .artefacts import Body
 from .factoring import factorize_unit

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..calibration.backward import go_backward
 from ..calibration.prices import CutPrices, Prices
+from ..drift import Drift
 from ..jobs import Job
 from ..settings import CANDIDATES, DRIFT_WINDOWS, PRICED_WINDOWS, PROBE_WINDOWS
-from ..types import Drift, Site, Spectrum, Unit, rank_at
+from ..types import Site, Spectrum, Unit, rank_at
 
 if TYPE_CHECKING:
     from .build import Workbench

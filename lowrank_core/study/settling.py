@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .build import Workbench
 
 CLOSE = 0.01  # share of the plan's expected loss
+FAINT = 0.02  # nats: a loss below it counts as this; a share of it is far below what evaluations can tell
 LAST = 10  # measurements
-STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
+STEPS = (0.125, 0.25, 0.5, 1.0)  # of the probe windows: a point is measured on so many, then on more if it matters
 FIRST = 0.3  # the candidate that every site is measured at to begin with, whatever the ratio
 NEARBY = 0.25  # what a candidate counts for that the plan does not use, but could
 
@@ -57,7 +58,7 @@ def settle(bench: "Workbench", recipe: Recipe, known: Knowledge) -> Job[Settling
         plan = make_plan(recipe, known)
         history.append(known.expected(plan.ranks))
         moves, windows = expected_moves(known, plan, open_rows, steps)
-        scale = max(abs(history[-1]), 1e-9)
+        scale = max(abs(history[-1]), FAINT)
         then = history[max(0, len(history) - 1 - LAST)]
         change = abs(history[-1] - then) / scale if len(history) > LAST else float("inf")
         now = Settling(known, plan, history[-1], change, float(moves.max()) / scale, len(history) - 1, tokens)
