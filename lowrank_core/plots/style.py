@@ -37,6 +37,13 @@ def figure(height: int = 340, **layout) -> go.Figure:
     return made
 
 
+def nothing(why: str) -> go.Figure:
+    """An empty figure that says why there is nothing to draw."""
+    made = figure(height=200, xaxis={"visible": False}, yaxis={"visible": False})
+    made.add_annotation(text=why, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, font={"size": 13})
+    return made
+
+
 def mark(made: go.Figure, x: float, text: str, color: str = INK, dash: str = "solid", name: str | None = None) -> None:
     """A vertical line over the whole height with a word at its foot; assets/plots.js moves the one of a name."""
     made.add_shape(

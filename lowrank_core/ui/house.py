@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..calibration.texts import read_text
-from ..errors import ModelUnsupported
 from ..jobs import Job, Progress, finish
 from ..store import Store
 from ..study.read import open_store
@@ -26,6 +25,7 @@ from ..types import Plan
 from .host import LOCAL, Host
 from .line import Line
 from .residents import Residents
+from .saved import refuse, saved_at
 from .view import View, best_view
 from .visits import Visit, Visits
 from .words import size
@@ -147,17 +147,17 @@ class House:
         for key in [k for k in self._made if k[0] is bench]:
             del self._made[key]
 
-    def bench(self, recipe: Recipe) -> Workbench:
+    def bench(self, recipe: Recipe, dense: bool = True) -> Workbench:
         """The Workbench of a recipe's model and text, shared by everybody who works on both.
 
-        ModelUnsupported for a model that is already compressed.
+        ModelUnsupported for a model that was saved compressed, unless `dense` is not asked for.
         """
         self.host.check(recipe)
         loaded = self.model(recipe.model)
         from ..study.compress import open_workbench
 
-        if loaded.folder.compressed is not None:
-            raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
+        if dense and loaded.folder.compressed is not None:
+            raise refuse(recipe.model)
         words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
         key = "|".join(map(str, words))
         with self._guard(key):
@@ -208,6 +208,14 @@ class House:
         if loaded is None:
             return best_view(recipe, self.store, "cuda" if self.zero else "cpu", None)
         return best_view(recipe, self.store, loaded.device.type, loaded.dtype)
+
+    def dense_view(self, name: str) -> View:
+        """The View of a model; in place of a saved one, that of its dense model, or else of the bundled one."""
+        own = saved_at(name)
+        if own is None:
+            return self.view(self.recipe({"model": name}))
+        found = self.view(self.recipe({"model": own.base})) if own.dense(self.host) else None
+        return found if found and found.ready else self.view(self.recipe({}))
 
     # --- the device -------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from .choices import BEST, recipe_values, spellings
 from .drawing import header
 from .house import House
 from .relay import explain, guarded
+from .saved import made_by
 from .squeeze import Squeeze, values
 
 STOPPED = "Stopped. Everything measured so far is kept."
@@ -48,7 +49,7 @@ def connect(
         return [
             *values(shown, trouble),
             number,
-            *spellings(recipe),
+            *spellings(made_by(recipe)),
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             strip_value(house, recipe, request.session_hash, "idle"),
