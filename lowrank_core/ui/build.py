@@ -71,7 +71,7 @@ def build(house: House | None = None) -> gr.Blocks:
                 chat_page = chat.layout(sides.choices(visit, recipe.model, house.host))
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"))
-        see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
+        see.connect(see_page, model, house)
         opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
         squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))
         learn.connect(learn_page, learn_tab, model, house.dense_view)

@@ -74,11 +74,13 @@ def draw_saved(view: View, plan: Plan, selected: str | None, status: str) -> Sho
     return Shown(
         plots.nothing("The layers are compressed already: nothing is left to search."),
         plots.plan_map(plan, units, {}, selected),
-        plots.tradeoff({}, measured, None, LABELS),
+        plots.tradeoff({}, measured, None, LABELS)
+        if measured
+        else plots.nothing("Measure, on its own page, puts the model here."),
         (
             "What a layer loses is measured on the dense model.",
             plots.plan_caption(plan, units),
-            "Solid: the saved model, measured." if measured else "Measure, on its own page, puts the model here.",
+            "Solid: the saved model, measured." if measured else "Not measured yet.",
         ),
         f"Removed: **{percent(view.removed(plan))}** of the layers' parameters; whole model "
         f"{size(view.bytes_of(plan))}.",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..study.build import Workbench
 
 KEPT_BENCHES = 3
+FACTORS_SHARE = 4  # a workbench may keep factors in a quarter of the bytes that models may take
 KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 
 
@@ -163,7 +164,8 @@ class House:
         with self._guard(key):
             bench = self._benches.get(key)
             if bench is None or bench.loaded is not loaded or bench.study.text != read_text(recipe.text):
-                bench = open_workbench(recipe, self.store, loaded=loaded)
+                held = (self.host.resident_bytes or 0) // FACTORS_SHARE
+                bench = open_workbench(recipe, self.store, loaded=loaded, held=held)
             with self._tables:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
@@ -209,11 +211,18 @@ class House:
             return best_view(recipe, self.store, "cuda" if self.zero else "cpu", None)
         return best_view(recipe, self.store, loaded.device.type, loaded.dtype)
 
-    def dense_view(self, name: str) -> View:
-        """The View of a model; in place of a saved one, that of its dense model, or else of the bundled one."""
+    def seen(self, name: str, session: str) -> View:
+        """The View of a session's model on the text that it was loaded with, or that Squeeze last showed."""
+        last, values = self.visit(session).recipe, {"model": name}
+        if last is not None and last.model == name:
+            values |= {field: getattr(last, field) for field in ("text", "windows", "window", "seed")}
+        return self.view(self.recipe(values))
+
+    def dense_view(self, name: str, session: str) -> View:
+        """The same; in place of a saved model, the View of its dense one, or else of the bundled one."""
         own = saved_at(name)
         if own is None:
-            return self.view(self.recipe({"model": name}))
+            return self.seen(name, session)
         found = self.view(self.recipe({"model": own.base})) if own.dense(self.host) else None
         return found if found and found.ready else self.view(self.recipe({}))
 

@@ -162,7 +162,7 @@ def test_without_its_base_it_stands_alone(house, folders, tmp_path):
     assert "alone" in status and found.lines[-1].dense is None and found.lines[-1].compressed > 1
     assert "<td>–</td>" in measure_handlers.table(found, recipe)
     yours = next(x for x in LESSONS if x.reads_model)
-    layers = learn_handlers.layers_of(yours, house.dense_view, recipe.model)
+    layers = learn_handlers.layers_of(yours, lambda n: house.dense_view(n, "a"), recipe.model)
     assert layers.setting.startswith("Of 'demo'"), "the bundled model stands in, and it is said"
 
 
