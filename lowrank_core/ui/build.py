@@ -70,7 +70,7 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Chat", id="chat"):
                 chat_page = chat.layout(sides.choices(visit, recipe.model, house.host))
             with gr.Tab("Measure", id="measure"):
-                measure_page = measure.layout(export_handlers.code(recipe, "factored"))
+                measure_page = measure.layout(export_handlers.code(recipe, "factored"), house.host)
         see.connect(see_page, model, house)
         opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
         squeeze_events.connect(squeeze_page, house, model, house.recipe, strip, (opened,))

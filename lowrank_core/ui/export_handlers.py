@@ -67,10 +67,16 @@ def folder(house: House, recipe: Recipe, session: str, storage: str) -> Generato
 def push(
     house: House, recipe: Recipe, session: str, storage: str, repository: str, token: str, public: bool
 ) -> Generator[Step, None, None]:
-    """Upload the model to a new repository; the visitor's own token is asked for, the server's is never used."""
+    """Upload the model to a new repository with the visitor's own token.
+
+    On one's own machine that may be the one that the Hub's client finds there; on a public host it never is.
+    """
+    from huggingface_hub import get_token
+
     from ..export.hub import push as upload
 
-    if not token.strip():
+    token = token.strip() or (None if house.host.public else get_token())
+    if not token:
         raise NotPushed("There is no token for the Hub.", "Give one of yours that may write.")
     lane = export_lane(session)
     with tempfile.TemporaryDirectory(prefix="lowrank-") as work:
@@ -78,7 +84,7 @@ def push(
         if target is None:
             yield None, "Stopped. Nothing was uploaded."
             return
-        steps = upload.steps(target, repository.strip(), token.strip(), private=not public)
+        steps = upload.steps(target, repository.strip(), token, private=not public)
         done = yield from told(house.waiting(steps, lane, house.visit(lane).turn))
     kind = "public" if public else "private"
     yield None, f"Uploaded to {done.url} ({kind}, {size(done.bytes)})." if done else "Stopped."

@@ -77,7 +77,9 @@ def connect(
 
         yield from handing.over(work())
 
-    def push(request: gr.Request, storage, repository, token, public, *values):
+    def push(request: gr.Request, login: gr.OAuthToken | None, storage, repository, token, public, *values):
+        token = token.strip() or (login.token if login else "")
+
         def work():
             yield from export_handlers.push(
                 house, recipe_of(values), request.session_hash, storage, repository, token, public
