@@ -1,6 +1,8 @@
 """Load a model and its tokenizer: the bundled one, a folder's, or one from the Hub."""
 
 import json
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,20 @@ from .register import register
 from .sites import Anatomy, anatomy
 from .where import ModelFolder, locate
 
+# transformers takes `PreTrainedModel.tie_weights` away while it builds a model and puts it back afterwards: of two
+# threads that do so at once the later one puts back nothing, and no tied model of the process loads any more
+_BUILDING = threading.Lock()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _after_fork() -> None:
+    """In a forked worker nobody else builds: other threads stayed behind."""
+    global _BUILDING
+    _BUILDING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)
@@ -109,14 +124,15 @@ def _read(folder: ModelFolder, dtype: torch.dtype) -> tuple[PreTrainedModel, Pre
     """The model and tokenizer in a folder, or what is wrong with it."""
     name, again = folder.name, "Download or save the model again."
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype=dtype,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with _BUILDING:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder.path,
+                dtype=dtype,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except SafetensorError as error:
         raise ModelCorrupt(f"The weights in {name!r} are cut short or damaged.", again) from error

@@ -21,6 +21,7 @@ from .outliers import outlier_map
 from .plan import plan_map
 from .sensitivity import sensitivity_curves
 from .spectrum import cut_error, spectrum
+from .style import nothing
 from .tradeoff import tradeoff
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "lesson_search",
     "energy_caption",
     "map_caption",
+    "nothing",
     "outlier_map",
     "outlier_sentence",
     "plan_caption",

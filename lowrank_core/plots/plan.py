@@ -12,7 +12,10 @@ from .style import INK, OKABE_ITO, figure
 def plan_map(
     plan: Plan, sites: Sequence[Priced], predicted: Mapping[str, float], selected: str | None = None
 ) -> go.Figure:
-    """Block × role, coloured by keep; dense sites are framed; hover: rank, parameters, share of the predicted loss."""
+    """Block × role, coloured by keep; dense sites are framed; hover: rank, parameters, share of the predicted loss.
+
+    predicted: loss per path; {} where none is.
+    """
     roles = list(dict.fromkeys(s.role for s in sites))
     blocks = sorted({s.block for s in sites})
     total = sum(max(v, 0) for v in predicted.values()) or 1.0
@@ -26,8 +29,8 @@ def plan_map(
         z[at], paths[at] = kept / s.parameters, s.path
         what = "dense" if rank is None else f"rank {rank} of {s.max_rank}"
         text[at] = (
-            f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters<br>"
-            f"{max(predicted.get(s.path, 0), 0) / total:.1%} of the predicted loss"
+            f"{s.label}: {what}<br>{kept:,} of {s.parameters:,} parameters"
+            + (f"<br>{max(predicted.get(s.path, 0), 0) / total:.1%} of the predicted loss" if predicted else "")
         )
         if rank is None:
             dense_x.append(s.block)

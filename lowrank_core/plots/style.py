@@ -1,5 +1,7 @@
 """One look for all figures: transparent, readable on white and on black, colour-blind safe."""
 
+import textwrap
+
 import plotly.graph_objects as go
 
 INK = "#737a88"  # 4.3 : 1 on white, 4.4 : 1 on #0b0f19
@@ -34,6 +36,14 @@ def figure(height: int = 340, **layout) -> go.Figure:
         yaxis=axis,
     )
     made.update_layout(**layout)
+    return made
+
+
+def nothing(why: str) -> go.Figure:
+    """An empty figure that says why there is nothing to draw, in lines that a phone holds."""
+    lines = "<br>".join(textwrap.wrap(why, 36))
+    made = figure(height=200, xaxis={"visible": False}, yaxis={"visible": False})
+    made.add_annotation(text=lines, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, font={"size": 13})
     return made
 
 

@@ -15,7 +15,7 @@ class Line(Protocol):
 
     name: str
     unit: str
-    dense: float
+    dense: float | None
     compressed: float
     setting: str
     why: str
@@ -27,8 +27,10 @@ class Line(Protocol):
     def worse(self) -> bool: ...
 
 
-def value(number: float, unit: str) -> str:
-    """A figure with its unit, in a few digits."""
+def value(number: float | None, unit: str) -> str:
+    """A figure with its unit, in a few digits; a dash where there is none."""
+    if number is None:
+        return "–"
     if unit == "bytes":
         size, name = next(((n, s) for n, s in BYTES if abs(number) >= n), (1, "B"))
         return f"{number / size:.4g} {name}"
@@ -44,7 +46,9 @@ def value(number: float, unit: str) -> str:
 
 
 def change(line: Line) -> str:
-    """The relative change in percent; the difference where the dense figure is 0."""
+    """The relative change in percent; the difference where the dense figure is 0; a dash where there is none."""
+    if line.dense is None:
+        return "–"
     if line.change is None:
         return f"+{value(line.compressed, line.unit)}"
     return f"{100 * line.change:+.1f} %" if abs(line.change) < 10 else f"× {line.change + 1:.3g}"

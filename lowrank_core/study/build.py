@@ -40,17 +40,20 @@ class Workbench:
     """A study with its model loaded: what is missing is computed here, and factors are kept for slicing.
 
     *Memory*: while spectra are made, one input group's gram and one unit's float64 factorization are alive, beside the
-    model and at most `settings.FACTORS_HELD` bytes of finished factors in the model's dtype.
+    model and at most `settings.FACTORS_HELD` bytes of finished factors in the model's dtype, or `held` where that is
+    more. Of a model with more of them they go to disk, and where `held` has room for all they stay in memory, too.
     """
 
-    def __init__(self, study: Study, loaded: LoadedModel):
+    def __init__(self, study: Study, loaded: LoadedModel, held: int = 0):
         self.study, self.loaded, self.store = study, loaded, study.store
         self.source = study.source
         self.sites = {s.path: s for s in loaded.anatomy.sites}
         self._windows: Tensor | None = None
         units = tuple(Unit((s,)) for s in loaded.anatomy.sites)
-        self.large = spill.full_size(units, loaded.model.dtype.itemsize) > FACTORS_HELD  # then factors go to disk
-        self._factorizations = Shelf(0 if self.large else FACTORS_HELD)
+        size, most = spill.full_size(units, loaded.model.dtype.itemsize), max(held, FACTORS_HELD)
+        self.large = size > FACTORS_HELD  # then factors go to disk
+        self._shelved = size <= most  # whether memory keeps them all
+        self._factorizations = Shelf(most if self._shelved else 0)
         self._probe: Probe | None = None
         self.walked: tuple[str, dict[str, nn.Module]] | None = None  # the last walk's name, and path → module of it
         self.latents: tuple[tuple, dict[str, nn.Module]] | None = None  # the last plan's name, and its modules
@@ -191,7 +194,7 @@ class Workbench:
     def factors(self, unit: Unit, rank: int) -> Factors:
         """A unit's factors at a rank, in the model's dtype where the method is sliceable, else in float64."""
         cut = self.factorization(unit).cut(rank)
-        return spill.alone(cut) if self._spilled(unit) else cut
+        return spill.alone(cut) if self._spilled(unit) and not self._shelved else cut
 
     def bias_shift(self, unit: Unit, cut: Factors) -> Tensor | None:
         """(Σ m,) float64 (W − Ŵ) μ, what centring adds to the bias; None where nothing is centred."""

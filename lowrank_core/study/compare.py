@@ -1,6 +1,6 @@
 """The dense and the compressed model side by side: sizes, speeds, perplexities, and why a line got worse."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ..calibration.texts import Text
+from ..calibration.windows import cut_windows
+from ..evaluation.perplexity import perplexity
 from ..evaluation.speed import Speed, in_turns, speed
 from ..generation.decoder import Decoder
 from ..generation.ready import beside
@@ -37,7 +39,7 @@ class Line:
 
     name: str
     unit: str  # "", "bytes", "tokens/s", "ms", "nats", "share"
-    dense: float
+    dense: float | None  # None where there is no dense model to measure
     compressed: float
     better: str
     setting: str  # how it came about
@@ -46,12 +48,14 @@ class Line:
 
     @property
     def change(self) -> float | None:
-        """Relative change, None where the dense figure is 0."""
+        """Relative change, None where the dense figure is 0, or there is none."""
         return self.compressed / self.dense - 1 if self.dense else None
 
     @property
     def worse(self) -> bool:
         """Whether the compressed figure is worse by more than noise."""
+        if self.dense is None:
+            return False
         loss = self.compressed - self.dense if self.better == "less" else self.dense - self.compressed
         return loss > self.noise * abs(self.dense)
 
@@ -100,19 +104,53 @@ def compare(
     return Comparison(bench.loaded.name, recipe.model_dump(mode="json"), removed(plan, units, weights), tuple(lines))
 
 
-def sizes(dense: nn.Module, model: nn.Module, where: str) -> list[Line]:
+@job
+def compare_saved(
+    saved: Workbench, dense: Workbench | None, ratio: float, texts: Iterable[Text], windows: int = EVALUATION_WINDOWS
+) -> Job[Comparison]:
+    """The Comparison of the dense model with one that was saved compressed; with no dense one, its own figures alone.
+
+    `ratio`: the share of the layers' parameters that it lacks. Divergences are measured anew each time.
+    """
+    loaded, base = saved.loaded, dense and dense.loaded.model
+    where = f"{loaded.dtype} on {loaded.device.type}"
+    if dense is not None and dense.loaded.dtype != loaded.dtype:
+        where += f", the dense model {dense.loaded.dtype}"
+    lines = sizes(base, loaded.model, where)
+    if base is not None:
+        lines += yield from speeds(base, loaded.model, saved.store)
+    for text in texts:
+        after = yield from evaluate.steps(saved, text, windows=windows)
+        if dense is None:
+            lines.append(Line(f"perplexity, {after.setting.text}", "", None, after.perplexity, "less",
+                              str(after.setting), ""))  # fmt: skip
+            continue
+        before = yield from evaluate.steps(dense, text, windows=windows)
+        ids = cut_windows(loaded.tokenizer, text, windows, saved.source.window, bos=loaded.bos)
+        apart = yield from perplexity.steps(loaded.model, ids, after.setting, base)
+        lines += quality(before, apart)
+    recipe = (loaded.folder.compressed or {}).get("recipe") or {}
+    return Comparison(loaded.name, dict(recipe), ratio, tuple(lines))
+
+
+def sizes(dense: nn.Module | None, model: nn.Module, where: str) -> list[Line]:
     """Parameters, bytes of the weights as they are saved, and of the keys and values of a token."""
     why = "Ranks beyond the break-even: two factors are then more than one weight."
-    stored = [tuple(stored_tensors(m)) for m in (dense, model)]
     counted = "counted from the tensors, tied ones once"
+
+    def both(figure: Callable[[nn.Module], float]) -> tuple[float | None, float]:
+        return None if dense is None else figure(dense), figure(model)
+
+    parameters = both(lambda m: sum(t.numel() for t in stored_tensors(m)))
+    weights = both(lambda m: sum(t.nbytes for t in stored_tensors(m)))
     return [
-        Line("parameters", "", *(sum(t.numel() for t in ts) for ts in stored), "less", counted, why),
-        Line("weights in the file", "bytes", *(sum(t.nbytes for t in ts) for ts in stored), "less", counted, why),
+        Line("parameters", "", *parameters, "less", counted, why),
+        Line("weights in the file", "bytes", *weights, "less", counted, why),
         *(
             Line(
                 f"keys and values per token, {name}",
                 "bytes",
-                *(kv_bytes(m, dtype) for m in (dense, model)),
+                *both(lambda m, dtype=dtype: kv_bytes(m, dtype)),
                 "less",
                 f"summed over the tensors of a cache that was filled {where}, each in {name}",
                 "",

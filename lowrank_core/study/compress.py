@@ -169,8 +169,12 @@ def open_workbench(
     device: str | None = None,
     dtype: str | None = None,
     loaded: LoadedModel | None = None,
+    held: int = 0,
 ) -> Job[Workbench]:
-    """The Workbench of a recipe's model and text, loading the model, from the Hub if need be, unless it is given."""
+    """The Workbench of a recipe's model and text, loading the model, from the Hub if need be, unless it is given.
+
+    `held`: bytes of factors that it may keep in memory, where that is more than it keeps anyway.
+    """
     if loaded is None:
         loaded = yield from load_model.steps(recipe.model, device, dtype)
     study = open_study(
@@ -179,7 +183,7 @@ def open_workbench(
         loaded.device.type,
         loaded.dtype,
     )
-    return Workbench(study, loaded)
+    return Workbench(study, loaded, held)
 
 
 @job

@@ -69,13 +69,13 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Squeeze", id="squeeze") as squeeze_tab:
                 squeeze_page = squeeze.layout(drawing.readout(view, plan), status, view)
             with gr.Tab("Chat", id="chat"):
-                chat_page = chat.layout(sides.choices(visit, recipe.model))
+                chat_page = chat.layout(sides.choices(visit, recipe.model, house.host))
             with gr.Tab("Measure", id="measure"):
-                measure_page = measure.layout(export_handlers.code(recipe, "factored"))
-        see.connect(see_page, model, lambda n: house.view(house.recipe({"model": n})), house)
+                measure_page = measure.layout(export_handlers.code(recipe, "factored"), house.host)
+        see.connect(see_page, model, house)
         opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
         squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, (opened,))
-        learn.connect(learn_page, learn_tab, model, lambda n: house.view(house.recipe({"model": n})))
+        learn.connect(learn_page, learn_tab, model, house.dense_view)
         chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
         measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
         api.connect(house)

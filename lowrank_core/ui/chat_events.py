@@ -38,7 +38,7 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
         try:
             recipe = make_recipe(recipe_values(name, *choices))
             visit = house.visit(session)
-            pair = tuple(sides.side_of(key, recipe, visit) for key in (left_key, right_key))
+            pair = tuple(sides.side_of(key, recipe, visit, house.host) for key in (left_key, right_key))
         except LowRankError as error:
             yield [*[SKIP] * 6, explain(error), *[SKIP] * 4]
             return
@@ -79,11 +79,11 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
         return [[], [], "", "", "", "", "", "", {"votes": held.get("votes")}, gr.Row(visible=False), ""]
 
     def refresh(request: gr.Request, name, left_key, right_key):
-        found = sides.choices(house.visit(request.session_hash), name)
-        known = {key for _, key in found}
+        found = sides.choices(house.visit(request.session_hash), name, house.host)
+        known = [key for _, key in found]
         return [
             gr.Dropdown(choices=found, value=key if key in known else fallback)
-            for key, fallback in ((left_key, sides.DENSE), (right_key, sides.NOW))
+            for key, fallback in ((left_key, known[0]), (right_key, known[:2][-1]))
         ]
 
     sides_chosen = [page.left_side, page.right_side]
@@ -99,6 +99,7 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
     page.stop.click(stop, None, None, queue=False, **QUIET)
     page.clear.click(clear, page.held, answered, **QUIET)
     page.blind.input(clear, page.held, answered, **QUIET)
+    model.change(refresh, [model, *sides_chosen], sides_chosen, **QUIET)
     for side in sides_chosen:
         side.focus(refresh, [model, *sides_chosen], sides_chosen, **QUIET)
     told = [page.left, page.right, page.left_note, page.right_note, page.strip, page.voting, page.verdict, page.held]

@@ -40,6 +40,8 @@ class Shown:
 
 def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, status: str) -> Shown:
     """Plots E, F and G, their captions and the readout, from a plan and the points measured so far."""
+    if view.saved:
+        return draw_saved(view, plan, selected, status)
     sites, recipe = view.units, view.recipe
     keeps, known = np.array(CANDIDATES), view.knowing(points)
     raw = {s.path: (keeps, row) for s, row in zip(sites, known.grid.predicted, strict=True)}
@@ -55,6 +57,33 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
             plots.tradeoff_caption(len(visit.measured), f"{recipe.allocator}, {recipe.storage}"),
         ),
         readout(view, plan),
+        status,
+    )
+
+
+def draw_saved(view: View, plan: Plan, selected: str | None, status: str) -> Shown:
+    """The same of a model that was saved compressed: its plan, and its own perplexity where that was measured."""
+    units, own = view.units, view.saved
+    measured = []
+    now = view.study.dense(read_text(HELD_OUT), EVALUATION_WINDOWS)  # of the model in the folder
+    if now is not None:
+        method = own.recipe.method if own.recipe else view.recipe.method
+        label = f"{own.name}: {own.label}; {now.setting}"
+        measured = [{"method": method, "bytes": view.bytes_of(plan), "perplexity": now.perplexity, "label": label,
+                     "now": True}]  # fmt: skip
+    return Shown(
+        plots.nothing("The layers are compressed already: nothing is left to search."),
+        plots.plan_map(plan, units, {}, selected),
+        plots.tradeoff({}, measured, None, LABELS)
+        if measured
+        else plots.nothing("Measure, on its own page, puts the model here."),
+        (
+            "What a layer loses is measured on the dense model.",
+            plots.plan_caption(plan, units),
+            "Solid: the saved model, measured." if measured else "Not measured yet.",
+        ),
+        f"Removed: **{percent(view.removed(plan))}** of the layers' parameters; whole model "
+        f"{size(view.bytes_of(plan))}.",
         status,
     )
 
@@ -152,6 +181,8 @@ def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:
 
 def recall(view: View, visit: Visit, plan: Plan) -> str:
     """The status of a plan that was measured before, remembered as the present point; empty for any other."""
+    if view.saved:
+        return ""
     text = read_text(HELD_OUT)
     dense = view.study.dense(text, EVALUATION_WINDOWS)
     now = view.study.evaluation(view.recipe, plan, text, EVALUATION_WINDOWS)
@@ -174,8 +205,10 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     if view is None or view.body is None:
         return f"<span>{recipe.model}</span><span>{status}</span>"
     body, source = view.body, view.study.source
-    now = ""
-    if plan is not None:
+    now, what = "", "saved compressed" if view.saved else "dense"
+    if view.saved:
+        now = f"<span>{view.saved.label}</span>"
+    elif plan is not None:
         kept = view.bytes_of(plan) // body.element_size
         walked = ", walked" if recipe.walk else ""
         walked += f" · KV keep {1 - recipe.kv_ratio:.0%}" if recipe.kv_ratio else ""
@@ -186,6 +219,6 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     return (
         f"<span><b>{view.study.folder.path.name if recipe.model != 'demo' else 'demo'}</b> @ {source.model[:7]} · "
         f"{source.dtype} · {source.device}</span>"
-        f"<span>dense {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>"
+        f"<span>{what} {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>"
         f"{now}{memory}<span>{status}</span>"
     )

@@ -13,6 +13,7 @@ from .. import plots
 from ..errors import NotPushed
 from ..export.card import loading_code
 from ..jobs import Job, Progress
+from ..models.where import hub_id
 from ..report.page import Section, report
 from ..study.recipe import Recipe
 from ..study.spelling import to_command, to_python, to_yaml
@@ -21,6 +22,7 @@ from .choices import named
 from .device import one_job
 from .house import House
 from .measure_handlers import drawn, lane_of, table, told
+from .saved import made_by, saved_at, saved_in
 from .sides import Ready, Side
 from .view import View
 from .visits import Visit
@@ -30,7 +32,9 @@ Step = tuple[Any, str]
 
 
 def folder_name(recipe: Recipe) -> str:
-    """demo-asvd-i-30: what an exported folder is called."""
+    """demo-asvd-i-30: what an exported folder is called; one that was saved before keeps its name."""
+    if own := saved_at(recipe.model):
+        return own.name.rpartition("/")[2]
     return f"{Path(recipe.model).name}-{recipe.method}-{round(100 * recipe.ratio)}"
 
 
@@ -63,10 +67,16 @@ def folder(house: House, recipe: Recipe, session: str, storage: str) -> Generato
 def push(
     house: House, recipe: Recipe, session: str, storage: str, repository: str, token: str, public: bool
 ) -> Generator[Step, None, None]:
-    """Upload the model to a new repository; the visitor's own token is asked for, the server's is never used."""
+    """Upload the model to a new repository with the visitor's own token.
+
+    On one's own machine that may be the one that the Hub's client finds there; on a public host it never is.
+    """
+    from huggingface_hub import get_token
+
     from ..export.hub import push as upload
 
-    if not token.strip():
+    token = token.strip() or (None if house.host.public else get_token())
+    if not token:
         raise NotPushed("There is no token for the Hub.", "Give one of yours that may write.")
     lane = export_lane(session)
     with tempfile.TemporaryDirectory(prefix="lowrank-") as work:
@@ -74,7 +84,7 @@ def push(
         if target is None:
             yield None, "Stopped. Nothing was uploaded."
             return
-        steps = upload.steps(target, repository.strip(), token.strip(), private=not public)
+        steps = upload.steps(target, repository.strip(), token, private=not public)
         done = yield from told(house.waiting(steps, lane, house.visit(lane).turn))
     kind = "public" if public else "private"
     yield None, f"Uploaded to {done.url} ({kind}, {size(done.bytes)})." if done else "Stopped."
@@ -90,7 +100,8 @@ def _saved(house: House, recipe: Recipe, session: str, storage: str, work: Path)
     lane = export_lane(session)
     turn = house.next_turn(lane)
     yield None, "Loading the model …"
-    ready = yield from sides.ready(house, Side("", recipe), recipe, session, lane, turn)
+    side = Side("") if saved_at(recipe.model) else Side("", recipe)
+    ready = yield from sides.ready(house, side, recipe, session, lane, turn)
     if ready is None:
         return None
     target = work / folder_name(recipe)
@@ -102,22 +113,26 @@ def _save(ready: Ready, recipe: Recipe, target: Path, storage: str) -> Job[int]:
     from ..export.save import save
 
     yield Progress("save", 0, 1, target.name)
-    as_stored = storage if storage == "merged" else recipe.storage
-    ranks = ready.plan.site_ranks(ready.units)
-    return save(
-        ready.model, ready.loaded.tokenizer, target, ranks, recipe.model_dump(mode="json"), Path(recipe.model).name,
-        as_stored, base_folder=ready.loaded.folder.path,
-    )  # fmt: skip
+    folder, model = ready.loaded.folder, ready.model
+    if own := saved_in(folder):
+        units = own.units(ready.bench.body.sites)
+        ranks, made, base = own.plan(units).site_ranks(units), dict(own.said.get("recipe") or {}), own.base or ""
+        stored = own.said.get("storage", "factored")
+    else:
+        ranks, made, stored = ready.plan.site_ranks(ready.units), recipe.model_dump(mode="json"), recipe.storage
+        base = recipe.model if hub_id(recipe.model) else Path(recipe.model).name
+    as_stored = storage if storage == "merged" else stored
+    return save(model, ready.loaded.tokenizer, target, ranks, made, base, as_stored, base_folder=folder.path)
 
 
 def report_of(view: View, visit: Visit, held: dict) -> str:
     """The present study as one HTML file: what was looked at, planned and measured, with its recipe."""
-    recipe, points = view.recipe, view.points
+    recipe, points, own = view.recipe, view.points, view.saved
     plan = visit.plan if visit.recipe == recipe and visit.plan else view.plan(points)
     shown = drawing.draw(view, visit, plan, points, None, drawing.recall(view, visit, plan))
     path, body = see_handlers.loudest_site(view), view.body
     spectrum, energy, cut, lost, _ = see_handlers.spectrum(view, path, 1 - recipe.ratio)
-    site, known = body.site(path), named(recipe)
+    site, known = body.site(path), named(made_by(recipe))
     sections = [
         Section(
             "What it is",
@@ -125,15 +140,20 @@ def report_of(view: View, visit: Visit, held: dict) -> str:
             f"{view.study.source.device}. {shown.readout} {shown.status}".replace("**", "").replace("*", ""),
         ),
         Section("Outlier map", plots.outlier_sentence(view.summaries), figure=see_handlers.outlier_map(view, path)),
-        Section(f"Singular values, {site.label}", energy, figure=spectrum),
-        Section(f"What the cut does to the outputs, {site.label}", lost, figure=cut),
     ]
-    figures = zip(
+    figures = list(zip(
         ("What each layer loses", "The plan", "Trade-off"),
         (shown.sensitivity, shown.plan, shown.tradeoff),
         shown.captions,
         strict=True,
-    )
+    ))  # fmt: skip
+    cuts = [
+        Section(f"Singular values, {site.label}", energy, figure=spectrum),
+        Section(f"What the cut does to the outputs, {site.label}", lost, figure=cut),
+    ]
+    if own:  # nothing of the dense weights is in it
+        cuts, figures = [], figures[1:2]
+    sections += cuts
     sections += [Section(title, caption, figure=figure) for title, figure, caption in figures]
     if held.get("comparison") and held.get("recipe") == recipe:
         sections.append(Section("Dense against compressed", table=table(held["comparison"], recipe)))
@@ -145,4 +165,5 @@ def report_of(view: View, visit: Visit, held: dict) -> str:
         Section("As a command", code=to_command(known)),
         Section("In Python", code=to_python(known)),
     ]
-    return report(f"{Path(recipe.model).name}: {LABELS[recipe.method]} at ratio {recipe.ratio:g}", sections)
+    title = own.label if own else f"{LABELS[recipe.method]} at ratio {recipe.ratio:g}"
+    return report(f"{own.name if own else Path(recipe.model).name}: {title}", sections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,12 @@ def host_here(public: bool = False) -> Host:
 
 def on_spaces() -> bool:
     return bool(os.environ.get("SPACE_ID"))
+
+
+def login_offered() -> bool:
+    """Whether visitors can sign in to the Hub: on a Space whose README asks for it (`hf_oauth`)."""
+    libraries = all(importlib.util.find_spec(name) for name in ("authlib", "itsdangerous"))  # Spaces install them
+    return on_spaces() and bool(os.environ.get("OAUTH_CLIENT_ID")) and libraries
 
 
 def listen_at() -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..calibration.texts import read_text
-from ..errors import ModelUnsupported
 from ..jobs import Job, Progress, finish
 from ..store import Store
 from ..study.read import open_store
@@ -26,6 +25,7 @@ from ..types import Plan
 from .host import LOCAL, Host
 from .line import Line
 from .residents import Residents
+from .saved import refuse, saved_at
 from .view import View, best_view
 from .visits import Visit, Visits
 from .words import size
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..study.build import Workbench
 
 KEPT_BENCHES = 3
+FACTORS_SHARE = 4  # a workbench may keep factors in a quarter of the bytes that models may take
 KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 
 
@@ -147,23 +148,24 @@ class House:
         for key in [k for k in self._made if k[0] is bench]:
             del self._made[key]
 
-    def bench(self, recipe: Recipe) -> Workbench:
+    def bench(self, recipe: Recipe, dense: bool = True) -> Workbench:
         """The Workbench of a recipe's model and text, shared by everybody who works on both.
 
-        ModelUnsupported for a model that is already compressed.
+        ModelUnsupported for a model that was saved compressed, unless `dense` is not asked for.
         """
         self.host.check(recipe)
         loaded = self.model(recipe.model)
         from ..study.compress import open_workbench
 
-        if loaded.folder.compressed is not None:
-            raise ModelUnsupported(f"{recipe.model!r} is already compressed.", "Load the dense model it was made from.")
+        if dense and loaded.folder.compressed is not None:
+            raise refuse(recipe.model)
         words = (recipe.model, recipe.text, recipe.windows, recipe.window, recipe.probe_windows, recipe.seed)
         key = "|".join(map(str, words))
         with self._guard(key):
             bench = self._benches.get(key)
             if bench is None or bench.loaded is not loaded or bench.study.text != read_text(recipe.text):
-                bench = open_workbench(recipe, self.store, loaded=loaded)
+                held = (self.host.resident_bytes or 0) // FACTORS_SHARE
+                bench = open_workbench(recipe, self.store, loaded=loaded, held=held)
             with self._tables:
                 self._benches[key] = bench
                 self._benches.move_to_end(key)
@@ -208,6 +210,21 @@ class House:
         if loaded is None:
             return best_view(recipe, self.store, "cuda" if self.zero else "cpu", None)
         return best_view(recipe, self.store, loaded.device.type, loaded.dtype)
+
+    def seen(self, name: str, session: str) -> View:
+        """The View of a session's model on the text that it was loaded with, or that Squeeze last showed."""
+        last, values = self.visit(session).recipe, {"model": name}
+        if last is not None and last.model == name:
+            values |= {field: getattr(last, field) for field in ("text", "windows", "window", "seed")}
+        return self.view(self.recipe(values))
+
+    def dense_view(self, name: str, session: str) -> View:
+        """The same; in place of a saved model, the View of its dense one, or else of the bundled one."""
+        own = saved_at(name)
+        if own is None:
+            return self.seen(name, session)
+        found = self.view(self.recipe({"model": own.base})) if own.dense(self.host) else None
+        return found if found and found.ready else self.view(self.recipe({}))
 
     # --- the device -------------------------------------------------------------------------------------------
 

@@ -70,6 +70,10 @@ def readout(view: View, plan: KVPlan) -> str:
 
 def values(view: View) -> list:
     """Values of `KVPart.shown`; what is not known stays as it is."""
+    if view.saved:
+        blocks = view.saved.latents
+        said = f"{blocks} blocks store latents." if blocks else "All blocks store their keys and values whole."
+        return [plots.nothing("What latents cost is told by the dense model."), said, ""]
     try:
         shown = draw(view)
     except LowRankError as error:

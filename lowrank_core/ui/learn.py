@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ..lessons import LESSONS, read_words
+from ..lessons import LESSONS, Layers, Lesson, read_words
 from . import learn_handlers as handlers
 from . import plot
 from .squeeze import Ratio
@@ -65,14 +65,17 @@ def layout() -> Learn:
     return Learn(steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, field)
 
 
-def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], View]) -> None:
-    """Opening, stepping, dragging, choosing and answering; `read` gives the View of a model."""
+def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str], View]) -> None:
+    """Opening, stepping, dragging, choosing and answering; `read` gives the View of a model in a session."""
     answers = gr.State({})  # step → the option that was taken
 
-    def whole(name: str, step: int, choice: str | None, value: float | None, taken: dict) -> list:
+    def layers_of(lesson: Lesson, name: str, request: gr.Request) -> Layers:
+        return handlers.layers_of(lesson, lambda n: read(n, request.session_hash), name)
+
+    def whole(request: gr.Request, name: str, step: int, choice: str | None, value: float | None, taken: dict) -> list:
         """Values of `Learn.outputs`; a choice or a value that is None stands where it begins."""
         lesson = LESSONS[step - 1]
-        layers = handlers.layers_of(lesson, read, name)
+        layers = layers_of(lesson, name, request)
         choices = list(lesson.choices(layers))
         if choice not in [v for _, v in choices]:
             choice = lesson.first(layers)
@@ -92,29 +95,34 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], Vie
             slider, *handlers.picture(lesson, layers, choice, value),
         ]  # fmt: skip
 
-    def opened(name, step, choice, value, taken, shown):
+    def opened(request: gr.Request, name, step, choice, value, taken, shown):
         """Where the visitor was; at the first opening, where the lesson begins."""
-        return [*whole(name, step, choice, value if shown else None, taken), handlers.field_cards(), True]
+        return [*whole(request, name, step, choice, value if shown else None, taken), handlers.field_cards(), True]
 
     def go(by: int) -> Callable:
-        return lambda name, step, taken: whole(name, min(max(step + by, 1), len(LESSONS)), None, None, taken)
+        def going(request: gr.Request, name, step, taken):
+            return whole(request, name, min(max(step + by, 1), len(LESSONS)), None, None, taken)
 
-    def choose(name, step, choice, value, taken):
+        return going
+
+    def choose(request: gr.Request, name, step, choice, value, taken):
         """Another choice; the slider stays where it is if it means the same there."""
         lesson = LESSONS[step - 1]
-        choices = lesson.choices(handlers.layers_of(lesson, read, name))
+        choices = lesson.choices(layers_of(lesson, name, request))
         same = len({lesson.control(v) for _, v in choices}) == 1
-        return whole(name, step, choice, value if same else lesson.control(choice).start, taken)
+        return whole(request, name, step, choice, value if same else lesson.control(choice).start, taken)
 
-    def renew(name, step, taken):
+    def renew(request: gr.Request, name, step, taken):
         """Another model was loaded."""
         return (
-            whole(name, step, None, None, taken) if LESSONS[step - 1].reads_model else [gr.skip() for _ in page.outputs]
+            whole(request, name, step, None, None, taken)
+            if LESSONS[step - 1].reads_model
+            else [gr.skip() for _ in page.outputs]
         )
 
-    def draw(name, step, choice, value):
+    def draw(request: gr.Request, name, step, choice, value):
         lesson = LESSONS[step - 1]
-        layers = handlers.layers_of(lesson, read, name)
+        layers = layers_of(lesson, name, request)
         control = lesson.control(choice)
         try:
             value = min(max(float(value), control.low), control.high)
@@ -123,10 +131,10 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str], Vie
         return handlers.picture(lesson, layers, choice, value)
 
     def take(option: int) -> Callable:
-        def taking(name, step, choice, taken):
+        def taking(request: gr.Request, name, step, choice, taken):
             taken = {**taken, step: option}
             lesson = LESSONS[step - 1]
-            return [*whole(name, step, choice, lesson.control(choice).told, taken), taken]
+            return [*whole(request, name, step, choice, lesson.control(choice).told, taken), taken]
 
         return taking
 

@@ -25,6 +25,8 @@ def layers_of(lesson: Lesson, read: Callable[[str], View], name: str) -> Layers:
     view = read(name)
     tokens = view.study.summary(view.body.sites[0].group).tokens
     setting = str(view.study.setting(tokens // view.study.source.window))
+    if view.study.folder.name != name:  # a saved model has no dense weights to cut
+        setting = f"Of {view.study.folder.name!r}. {setting}"
     return Layers(view.body.sites, lambda: loudest_site(view), view.site_spectra, setting)
 
 

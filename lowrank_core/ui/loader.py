@@ -11,6 +11,7 @@ from . import loader_handlers as handlers
 from .choices import CHOICES, recipe_values, spellings
 from .house import House
 from .relay import guarded
+from .saved import made_by
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,15 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
         visit.measured = []
         plan = visit.settle_on(recipe, view.plan(view.points))
         status = drawing.recall(view, visit, plan) or "Drag the ratio: curves follow at once, measurements after."
+        if view.saved:
+            status = view.saved.sentence(house.host, view.units, view.removed(plan))
         shown = drawing.draw(view, visit, plan, view.points, None, status)
         yield [
             "", recipe.model, squeeze_events.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
             gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]), text,
-            *squeeze.values(shown, ""), *spellings(recipe),
+            *squeeze.values(shown, ""), *spellings(made_by(recipe)),
         ]  # fmt: skip
 
     def loading(request: gr.Request, asked, text, token, how, keep, *choices):
@@ -119,9 +122,7 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
     page.stop.click(stop, None, page.trouble, queue=False, **quiet)
     about = [page.name, page.text, squeeze_page.upload]
     for component in (page.name, page.text, squeeze_page.upload):
-        component.change(
-            estimate, about, page.estimate, trigger_mode="always_last", concurrency_limit=4, **quiet
-        )
+        component.change(estimate, about, page.estimate, trigger_mode="always_last", concurrency_limit=4, **quiet)
 
 
 def squeeze_upload(choices: tuple) -> str | None:

@@ -75,7 +75,8 @@ def memory_line(host: Host, name: str, folder: ModelFolder | None) -> str:
     """What a model weighs, what working on it takes, and what there is."""
     where, free = device(), available(device())
     if folder is not None:
-        weights, what = weight_bytes(folder.path), "On this machine"
+        weights = weight_bytes(folder.path)
+        what = "On this machine, saved compressed:" if folder.compressed else "On this machine"
     else:
         suggestion = next((s for s in SUGGESTIONS if s.id == hub_id(name).id), None)
         if suggestion is None:

@@ -11,6 +11,7 @@ from ..methods import METHODS
 from ..study.recipe import PRESETS
 from . import plot
 from .choices import HELD_OUT
+from .host import Host, login_offered
 
 RATIOS = tuple(i / 10 for i in range(1, 8))
 STORAGES = (
@@ -54,7 +55,7 @@ class Measure:
     held: gr.State  # the last Comparison, and the rows of the sweep
 
 
-def layout(code: str) -> Measure:
+def layout(code: str, host: Host) -> Measure:
     """The page, nothing measured yet; `code` loads the folder that would be exported."""
     texts = [(t.label, k) for k, t in TEXTS.items() if k != SELF]
     gr.Markdown("## Dense against compressed\nSqueeze's plan, measured in one run: both models take turns.")
@@ -121,8 +122,15 @@ def layout(code: str) -> Measure:
                 repository = gr.Textbox(
                     label="New repository: owner/name", info="One that exists is never touched.", elem_id="hub-name"
                 )
+                if signing_in := login_offered():
+                    gr.LoginButton(size="sm", elem_id="hub-login")
+                nearby = "" if host.public else " Empty: HF_TOKEN, or that of `hf auth login`."
                 token = gr.Textbox(
-                    label="A token of yours that may write", info="Used for this upload, not kept.", type="password"
+                    label="A token of yours that may write",
+                    info="Used for this upload, not kept."
+                    + (" Empty: that of your sign-in." if signing_in else nearby),
+                    type="password",
+                    elem_id="hub-token",
                 )
                 public = gr.Checkbox(False, label="Public (otherwise private)")
                 push = gr.Button("Upload", elem_id="hub-push")

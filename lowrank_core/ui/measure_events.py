@@ -18,6 +18,7 @@ from .choices import named, recipe_values
 from .house import House
 from .measure import Measure
 from .relay import explain, guarded
+from .saved import made_by
 from .saving import file, saves
 from .squeeze import Squeeze
 
@@ -76,7 +77,9 @@ def connect(
 
         yield from handing.over(work())
 
-    def push(request: gr.Request, storage, repository, token, public, *values):
+    def push(request: gr.Request, login: gr.OAuthToken | None, storage, repository, token, public, *values):
+        token = token.strip() or (login.token if login else "")
+
         def work():
             yield from export_handlers.push(
                 house, recipe_of(values), request.session_hash, storage, repository, token, public
@@ -117,7 +120,7 @@ def connect(
             recipe = recipe_of(values)
         except LowRankError as error:
             raise gr.Error(explain(error), print_exception=False) from None
-        return file(f"{export_handlers.folder_name(recipe)}.yaml", to_yaml(named(recipe)), "text/yaml")
+        return file(f"{export_handlers.folder_name(recipe)}.yaml", to_yaml(named(made_by(recipe))), "text/yaml")
 
     def table_csv(held):
         return file("comparison.csv", as_csv(held["comparison"].lines, ("change", "worse")), "text/csv")

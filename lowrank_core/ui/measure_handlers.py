@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..bench.grid import Grid, Quality, Row
 from ..bench.tables import summaries
-from ..calibration.texts import read_text
+from ..calibration.texts import Text, read_text
 from ..errors import BadValue
 from ..methods import METHODS
 from ..plots.quality import quality_caption, quality_plot
@@ -18,6 +19,7 @@ from ..study.recipe import PRESETS, Recipe
 from . import sides
 from .device import one_job
 from .house import House
+from .saved import Saved, saved_at
 from .sides import Side
 from .squeeze_handlers import FRAME, line_of
 from .words import percent, recipe_label
@@ -46,16 +48,39 @@ def compare(house: House, recipe: Recipe, session: str, texts: Sequence[str]) ->
         house.host.check_text(name)
     named = [read_text(name) for name in texts]
     yield None, "Loading the model …"
+    if own := saved_at(recipe.model):
+        found, said = (yield from _saved(house, own, recipe, lane, turn, named)), own.way_on(house.host)
+        said = "" if own.dense(house.host) else f"Of the saved model alone. {said}"
+    else:
+        found, said = (yield from _planned(house, recipe, session, lane, turn, named)), ""
+    if found is not None:
+        yield found, said
+        return
+    yield None, "Stopped. The perplexities measured so far are kept."
+
+
+def _planned(house: House, recipe: Recipe, session: str, lane: str, turn: int, texts: list[Text]):
+    """The Comparison of a recipe's plan with its dense model."""
     ready = yield from sides.ready(house, Side("", recipe), recipe, session, lane, turn)
-    if ready is not None:
+    if ready is None:
+        return None
+    from ..study import compare as story
+
+    job = story.compare.steps(ready.bench, recipe, ready.plan, ready.model, ready.units, texts)
+    return (yield from told(house.steps(job, lane, turn)))
+
+
+def _saved(house: House, own: Saved, recipe: Recipe, lane: str, turn: int, texts: list[Text]):
+    """The Comparison of a saved model with the dense one it was made from, where that is at hand."""
+    base = own.base if own.dense(house.host) else None
+    with house.models.using(base) if base else nullcontext():
+        bench = house.bench(recipe, dense=False)
+        dense = house.bench(recipe.model_copy(update={"model": base})) if base else None
         from ..study import compare as story
 
-        job = story.compare.steps(ready.bench, recipe, ready.plan, ready.model, ready.units, named)
-        found = yield from told(house.steps(job, lane, turn))
-        if found is not None:
-            yield found, ""
-            return
-    yield None, "Stopped. The perplexities measured so far are kept."
+        units = own.units(bench.body.sites)
+        job = story.compare_saved.steps(bench, dense, own.plan(units).ratio(units), texts)
+        return (yield from told(house.steps(job, lane, turn)))
 
 
 def told(steps: Generator) -> Generator[Step, None, Any]:
@@ -73,9 +98,10 @@ def told(steps: Generator) -> Generator[Step, None, Any]:
 
 def table(found: Comparison, recipe: Recipe) -> str:
     """The comparison as an HTML table."""
+    own = saved_at(recipe.model)
     worse = sum(line.worse for line in found.lines)
     caption = (
-        f"{recipe_label(recipe)}: {percent(found.ratio)} of the layers' parameters removed. "
+        f"{own.label if own else recipe_label(recipe)}: {percent(found.ratio)} of the layers' parameters removed. "
         f"{worse} of {len(found.lines)} figures are worse."
     )
     return comparison(found.lines, caption)

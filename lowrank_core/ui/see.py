@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -109,8 +108,8 @@ def layout(view: View) -> See:
     )  # fmt: skip
 
 
-def connect(page: See, model: gr.State, read: Callable[[str], View], house: House) -> None:
-    """Selections and the keep slider redraw what depends on them; `read` gives the View of a model."""
+def connect(page: See, model: gr.State, house: House) -> None:
+    """Selections and the keep slider redraw what depends on them."""
 
     def planned(view: View, path: str, session: str) -> int | None:
         visit = house.visit(session)
@@ -118,7 +117,7 @@ def connect(page: See, model: gr.State, read: Callable[[str], View], house: Hous
         return handlers.planned_rank(view, visit.plan if ours else None, path)
 
     def select(request: gr.Request, name: str, path: str, how: str, scaled: bool, keep: float):
-        view = read(name)
+        view = house.seen(name, request.session_hash)
         return (
             handlers.outlier_map(view, path),
             *handlers.channels(view, path, how, scaled),
@@ -126,18 +125,19 @@ def connect(page: See, model: gr.State, read: Callable[[str], View], house: Hous
         )
 
     def click(request: gr.Request, name: str, group: str, *rest):
-        path = handlers.first_site(read(name), group)
+        path = handlers.first_site(house.seen(name, request.session_hash), group)
         return (path, *select(request, name, path, *rest))
 
-    def show(name: str, path: str, how: str, scaled: bool):
-        return handlers.channels(read(name), path, how, scaled)
+    def show(request: gr.Request, name: str, path: str, how: str, scaled: bool):
+        return handlers.channels(house.seen(name, request.session_hash), path, how, scaled)
 
-    def move(name: str, path: str, keep: float):
-        return handlers.at(read(name), path, keep)
+    def move(request: gr.Request, name: str, path: str, keep: float):
+        return handlers.at(house.seen(name, request.session_hash), path, keep)
 
     def held_out(request: gr.Request, name: str, path: str, keep: float):
         def work():
-            view, session = read(name), request.session_hash
+            session = request.session_hash
+            view = house.seen(name, session)
             for done, status in handlers.measure_held_out(house, view, path, session):
                 shown = handlers.spectrum(view, path, keep, planned(view, path, session)) if done else [gr.skip()] * 5
                 yield [*shown, status]

@@ -47,7 +47,8 @@ def first_site(view: View, group: str) -> str:
 
 def sentence(view: View) -> str:
     """The page's one sentence, computed from the data, and what of the model is left out."""
-    return f"## {plots.outlier_sentence(view.summaries)}\n\n{WHY} {view.body.note}".rstrip()
+    note = "These are the inputs of the compressed layers as they are now." if view.saved else ""
+    return f"## {plots.outlier_sentence(view.summaries)}\n\n{WHY} {note} {view.body.note}".rstrip()
 
 
 def outlier_map(view: View, path: str):
@@ -87,6 +88,10 @@ _HELD_OUT: OrderedDict[tuple, dict[str, tuple]] = OrderedDict()  # the last few 
 def spectrum(view: View, path: str, keep: float, planned: int | None = None) -> tuple:
     """Plot C and its caption, plot D and its caption, and the readout table at a keep; `planned`: the plan's rank."""
     site, spectra = view.body.site(path), view.site_spectra(path)
+    if view.saved:
+        why = "The layer is compressed already: its dense weight is not in this folder."
+        return (plots.nothing(why), "", plots.nothing("What a cut costs is told by the dense weight."),
+                *at(view, path, keep)[1:])  # fmt: skip
     rank = rank_at(site, keep)
     edge = break_even(site)
     first = plots.spectrum(spectra, LABELS, rank, edge, site.d_out + site.d_in, planned)
@@ -97,10 +102,25 @@ def spectrum(view: View, path: str, keep: float, planned: int | None = None) -> 
 def at(view: View, path: str, keep: float) -> tuple[str, str, str]:
     """What follows the keep slider: where the marks in C and D go, plot D's caption and the readout."""
     site, spectra = view.body.site(path), view.site_spectra(path)
+    if view.saved:
+        return "", "", as_saved(view, site)
     rank = rank_at(site, keep)
     marks = json.dumps({"plots": ["plot-c", "plot-d"], "name": RANK, "x": rank, "text": f"rank {rank}"})
     measured = _HELD_OUT.get(_held_key(view, path))
     return marks, plots.spectrum_caption(spectra, LABELS, rank), readout(site, spectra, keep, measured)
+
+
+def as_saved(view: View, site: Site) -> str:
+    """What a layer of a saved model is, in words."""
+    unit = next(u for u in view.units if site in u.sites)
+    rank = view.plan().ranks[unit.path]
+    if rank is None:
+        return f"**{site.label}** ({site.d_out} × {site.d_in}) is dense."
+    shared = f" shared by {unit.role}," if len(unit.sites) > 1 else ""
+    return (
+        f"**{site.label}** ({site.d_out} × {site.d_in}) is a product of rank **{rank}**,{shared} stored "
+        f"{unit.storage}: {count(unit.cost(rank))} of {count(unit.parameters)} parameters."
+    )
 
 
 def planned_rank(view: View, plan: Plan | None, path: str) -> int | None:

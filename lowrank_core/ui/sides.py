@@ -10,7 +10,9 @@ from ..methods import METHODS
 from ..study.knowledge import Knowledge
 from ..study.recipe import Recipe
 from ..types import Plan, Unit
+from .host import Host
 from .house import House
+from .saved import saved_at
 from .squeeze_handlers import prepare, told
 from .visits import Visit
 from .words import LABELS, recipe_label
@@ -21,15 +23,16 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..study.build import Workbench
 
-DENSE, NOW = "dense", "now"
+DENSE, NOW, BASE = "dense", "now", "base"
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two models of a chat; `recipe` None: dense."""
+    """One of the two models of a chat; `recipe` None: the model as it was loaded; `model`: another than Squeeze's."""
 
     label: str
     recipe: Recipe | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,28 @@ class Ready:
         return self.bench.loaded
 
 
-def choices(visit: Visit, model: str) -> list[tuple[str, str]]:
-    """(label, key) of what a side may be."""
+def choices(visit: Visit, model: str, host: Host) -> list[tuple[str, str]]:
+    """(label, key) of what a side may be, the left one's first and the right one's second.
+
+    A model that was saved compressed is one side; the dense model it was made from, where it is at hand, the other.
+    """
+    if own := saved_at(model):
+        base = [(f"Dense: {own.base}", BASE)] if own.dense(host) else []
+        return [*base, (f"Saved: {own.name}", NOW)]
     others = [(f"{LABELS[m]}, the rest as in Squeeze", f"method:{m}") for m in METHODS]
     tried = [(f"Measured: {n}", f"tried:{n}") for n, r in reversed(visit.tried.items()) if r.model == model]
     return [("Dense", DENSE), ("Squeeze's plan", NOW), *tried, *others]
 
 
-def side_of(key: str, recipe: Recipe, visit: Visit) -> Side:
+def side_of(key: str, recipe: Recipe, visit: Visit, host: Host) -> Side:
     """The Side behind a key of `choices`, with Squeeze's present recipe; a key that is gone is Squeeze's plan."""
     kind, _, name = (key or NOW).partition(":")
+    if own := saved_at(recipe.model):
+        if kind == BASE and own.dense(host):
+            return Side(f"Dense: {own.base}", model=own.base)
+        return Side(f"Saved: {own.name}")
+    if kind == BASE:
+        kind = DENSE
     if kind == DENSE:
         return Side("Dense")
     if kind == "method":
@@ -82,7 +97,8 @@ def ready(house: House, side: Side, recipe: Recipe, session: str, lane: str, tur
     `recipe`: Squeeze's, whose model is the dense one. The plan is the one that `run` makes of the side's recipe, with
     all its points measured; `as_it_is`: Squeeze's may be taken while it is still being measured.
     """
-    bench = house.bench(side.recipe or recipe)
+    asked = recipe.model_copy(update={"model": side.model}) if side.model else side.recipe or recipe
+    bench = house.bench(asked, dense=side.recipe is not None)
     from ..study.compress import compress
 
     if side.recipe is None:

@@ -16,6 +16,7 @@ from .choices import BEST, recipe_values, spellings
 from .drawing import header
 from .house import House
 from .relay import explain, guarded
+from .saved import made_by
 from .squeeze import Squeeze, measures, values
 
 STOPPED = "Stopped. Everything measured so far is kept."
@@ -49,7 +50,7 @@ def connect(
         return [
             *values(shown, trouble),
             number,
-            *spellings(recipe),
+            *spellings(made_by(recipe)),
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             gr.Dropdown(info=measures(recipe.measuring)),

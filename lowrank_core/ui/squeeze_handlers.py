@@ -38,6 +38,9 @@ def preview(house: House, recipe: Recipe, session: str, selected: str | None) ->
         if not view.ready:
             return None, "Not calibrated yet: it begins when the slider rests.", turn
         plan = visit.settle_on(recipe, view.plan())
+        if view.saved:
+            status = view.saved.sentence(house.host, view.units, view.removed(plan))
+            return draw(view, visit, plan, {}, selected, status), "", turn
         status = recall(view, visit, plan) or "Predicted from spectra. Measuring starts when the slider rests."
         return draw(view, visit, plan, view.points, selected, status), "", turn
     except LowRankError as error:
@@ -60,7 +63,7 @@ def settle(house: House, recipe: Recipe, session: str, turn: int, selected: str 
     """
     visit = house.visit(session)
     time.sleep(REST)
-    if visit.turn != turn or visit.settling == turn:
+    if visit.turn != turn or visit.settling == turn or house.view(recipe).saved:  # of that nothing is left to measure
         return
     visit.settling = turn
     yield from settled(house, recipe, session, turn, selected)
@@ -85,7 +88,9 @@ def settled(house: House, recipe: Recipe, session: str, turn: int, selected: str
 
 
 def prepare(bench, recipe: Recipe) -> tuple:
-    """The jobs that bring a study to where it can be planned: statistics, then spectra."""
+    """The jobs that bring a study to where it can be planned: statistics, then spectra, which a saved model lacks."""
+    if bench.study.folder.compressed is not None:
+        return (bench.calibrate(),)
     from ..study.latents import calibrate_latents
 
     latents = (calibrate_latents.steps(bench, recipe.kv_method, recipe.kv_heads),) if recipe.kv_ratio else ()
@@ -95,7 +100,7 @@ def prepare(bench, recipe: Recipe) -> tuple:
 @one_job()
 def calibrated(house: House, recipe: Recipe, session: str, turn: int) -> States:
     """Statuses while what a model's plans need is computed; ends as soon as a newer turn begins."""
-    bench = house.bench(recipe)
+    bench = house.bench(recipe, dense=False)
     for stage in prepare(bench, recipe):
         yield from told(house.steps(stage, session, turn))
 

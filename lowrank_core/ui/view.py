@@ -16,6 +16,7 @@ from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
 from ..types import ChannelSummary, Plan, Spectrum, Unit
+from .saved import Saved, saved_in
 
 KEPT_SPECTRA = 24
 _SPECTRA: OrderedDict[tuple, dict[str, Spectrum]] = OrderedDict()  # by what decided them
@@ -33,9 +34,16 @@ class View:
     def body(self) -> Body | None:
         return self.study.body
 
+    @cached_property
+    def saved(self) -> Saved | None:
+        """What the folder says where it was saved compressed: then its plan is the recorded one, and has no spectra."""
+        return saved_in(self.study.folder)
+
     @property
     def ready(self) -> bool:
         """Whether the model's sites, statistics and this method's spectra are all stored."""
+        if self.saved:
+            return bool(self.body and self.summaries)
         latents = not self.recipe.kv_ratio or self.kv is not None
         return bool(self.body and self.summaries and self.spectra and latents)
 
@@ -47,7 +55,7 @@ class View:
     @cached_property
     def kv_plan(self) -> KVPlan | None:
         """The latents per block under the recipe; None where its KV ratio is 0, or nothing is stored."""
-        if not self.recipe.kv_ratio or self.kv is None:
+        if self.saved or not self.recipe.kv_ratio or self.kv is None:
             return None
         return self.kv.plan(self.recipe.kv_ratio, self.recipe.kv_allocator)
 
@@ -65,7 +73,9 @@ class View:
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """What gets a rank under the recipe."""
-        return units_of(self.body.sites, self.recipe) if self.body else ()
+        if self.body is None:
+            return ()
+        return self.saved.units(self.body.sites) if self.saved else units_of(self.body.sites, self.recipe)
 
     @cached_property
     def spectra(self) -> dict[str, Spectrum]:
@@ -80,6 +90,8 @@ class View:
 
     def site_spectra(self, path: str) -> list[Spectrum]:
         """One site's spectra under the methods that are compared, as far as they have one."""
+        if self.saved:
+            return []
         shown = dict.fromkeys((*COMPARED, self.recipe.method))
         found = (
             self.study.spectrum(path, m, self.recipe.parameters if m == self.recipe.method else None) for m in shown
@@ -94,7 +106,7 @@ class View:
     @property
     def points(self) -> Points:
         """Unit path → keep → Point, as far as measured by now."""
-        return self.known.points
+        return {} if self.saved else self.known.points
 
     def refresh(self) -> Knowledge:
         """What is known, read from the store again: other processes measure, too."""
@@ -128,6 +140,8 @@ class View:
 
     def plan(self, points: Points | None = None) -> Plan:
         """The recipe's plan from these points, or from all that is known."""
+        if self.saved:
+            return self.saved.plan(self.units)
         return make_plan(self.recipe, self.knowing(points))
 
     def knowing(self, points: Points | None) -> Knowledge:
@@ -150,6 +164,8 @@ class View:
     def bytes_of(self, plan: Plan) -> int:
         """Bytes of the whole model under a plan, as it is saved."""
         body = self.body
+        if self.saved:
+            return body.parameters * body.element_size  # it has no more
         rest = body.parameters - body.site_parameters
         return (rest + plan.kept(self.units) + self.latents[1]) * body.element_size
 

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from lowrank_core.errors import BadValue, ModelCorrupt, ModelNotFound, ModelUnsupported
 from lowrank_core.models.loading import choose_device, load_model
@@ -117,3 +119,12 @@ def test_the_fingerprint_is_of_the_content(tiny, copied) -> None:
         assert locate(copied).fingerprint != before
         (copied / name).write_bytes(whole)
     assert locate(copied).context == 64 and locate(copied).compressed is None
+
+
+def test_models_load_side_by_side(tiny) -> None:
+    """transformers takes weight tying away while it builds a model: two threads at once must not lose it for good."""
+    tied = PreTrainedModel.tie_weights
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load_model(tiny, "cpu").model, range(12)))
+    assert PreTrainedModel.tie_weights is tied
+    assert all(m.lm_head.weight is m.model.embed_tokens.weight for m in found)

@@ -10,6 +10,7 @@ from lowrank_core.modules import LOW_RANK
 from lowrank_core.store import Store
 from lowrank_core.study import build, compress, spill
 from lowrank_core.study.recipe import PRESETS
+from lowrank_core.study.units import units_of
 
 IDS = torch.arange(30).view(2, 15) * 7 % 300
 RECIPES = {
@@ -53,6 +54,26 @@ def test_factors_are_made_once(tiny, recipe_of, tmp_path, small_memory, monkeypa
     monkeypatch.setattr(build, "factorize_unit", lambda unit, *a: counted.append(unit.path) or real(unit, *a))
     made = compress.run(recipe_of(), Store(tmp_path), loaded=load_model(tiny, "cpu"), consume=True)
     assert sorted(counted) == sorted(made.ranks)
+
+
+def test_where_memory_has_room_a_swap_reads_no_file(tiny, recipe_of, tmp_path, small_memory, monkeypatch) -> None:
+    """Factors on disk stay in memory, too, as far as `held` reaches: a swap takes slices of them and copies nothing."""
+    recipe, loaded = recipe_of(), load_model(tiny, "cpu")
+    units = units_of(loaded.anatomy.sites, recipe)
+    for held, kept in ((10**7, True), (2000, False)):
+        bench = compress.open_workbench(recipe, Store(tmp_path), loaded=loaded, held=held)
+        finish(bench.calibrate())
+        finish(bench.spectra(units))
+        for unit in units:
+            bench.factors(unit, 1)
+        read = []
+        with monkeypatch.context() as patch:
+            patch.setattr(build.spill, "read", lambda *a, to=read, real=spill.read: to.append(a) or real(*a))
+            patch.setattr(build, "factorize_unit", lambda *a: pytest.fail("a swap factors nothing again"))
+            cuts = [bench.factors(u, 2).left for u in units]
+        assert len(read) == (0 if kept else len(units))
+        shared = [c.untyped_storage().nbytes() > c.nbytes for c in cuts]
+        assert all(shared) if kept else not any(shared)
 
 
 def test_nothing_of_a_block_outlives_it(tiny, recipe_of, tmp_path, small_memory) -> None:

@@ -58,7 +58,7 @@ def test_swapped_sides_change_places_but_the_strip_stays(house):
 
 def test_two_compressed_models(house):
     recipe = Recipe(ratio=0.5)
-    pair = tuple(sides.side_of(key, recipe, house.visit("a")) for key in ("method:svd", sides.NOW))
+    pair = tuple(sides.side_of(key, recipe, house.visit("a"), house.host) for key in ("method:svd", sides.NOW))
     assert pair[0].recipe.method == "svd" and pair[0].recipe.ratio == 0.5 and pair[1].recipe == recipe
     last = [s for s, _ in _reply(house, recipe, pair=pair) if s][-1]
     assert last.left[-1]["content"] != last.right[-1]["content"] and pair[0].label in last.strip
@@ -69,7 +69,9 @@ def test_two_compressed_models(house):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_can_be_a_side(house, method):
-    side = sides.side_of(f"method:{method}", Recipe(storage="pivoted", overrides={"x": 3}), house.visit("a"))
+    side = sides.side_of(
+        f"method:{method}", Recipe(storage="pivoted", overrides={"x": 3}), house.visit("a"), house.host
+    )
     assert side.recipe.method == method and not side.recipe.overrides
     assert house.view(side.recipe).plan({}).ranks
 
@@ -77,10 +79,12 @@ def test_every_method_can_be_a_side(house, method):
 def test_a_measured_plan_can_be_a_side(house):
     visit = house.visit("a")
     visit.tried["before"] = Recipe(ratio=0.4)
-    found = {key for _, key in sides.choices(visit, "demo")}
-    assert "tried:before" in found and not any(k.startswith("tried") for _, k in sides.choices(visit, "other"))
-    assert sides.side_of("tried:before", Recipe(), visit).recipe.ratio == 0.4
-    assert sides.side_of("tried:gone", Recipe(), visit).recipe == Recipe()
+    found = {key for _, key in sides.choices(visit, "demo", house.host)}
+    assert "tried:before" in found and not any(
+        k.startswith("tried") for _, k in sides.choices(visit, "other", house.host)
+    )
+    assert sides.side_of("tried:before", Recipe(), visit, house.host).recipe.ratio == 0.4
+    assert sides.side_of("tried:gone", Recipe(), visit, house.host).recipe == Recipe()
 
 
 def test_stop_ends_the_stream(house):

@@ -121,3 +121,13 @@ def test_a_token_is_handed_to_the_hub_and_not_shown(house, online, tiny) -> None
 def test_a_public_host_takes_no_folder(tiny) -> None:
     with pytest.raises(ModelNotFound):
         PUBLIC.check_model(str(tiny))
+
+
+def test_pages_read_the_text_it_was_loaded_with(house, tiny):
+    """A click on a layer reads the study of the text that was chosen, not that of the bundled one."""
+    recipe = house.recipe({"model": str(tiny), "text": "c4-sample", "windows": 4, "window": 32})
+    *_, (_, view) = handlers.load(house, recipe, None, "a")
+    house.visit("a").settle_on(recipe, view.plan())
+    seen = house.seen(str(tiny), "a")
+    assert seen.ready and seen.study.text.name == "c4-sample" and seen.study.source == view.study.source
+    assert not house.seen(str(tiny), "b").ready and house.seen("demo", "a").ready, "another visitor has another text"

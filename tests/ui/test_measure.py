@@ -15,6 +15,7 @@ from lowrank_core.store import Store
 from lowrank_core.study.compress import run
 from lowrank_core.study.recipe import Recipe
 from lowrank_core.ui import export_handlers, measure_handlers, sides
+from lowrank_core.ui.host import PUBLIC
 from lowrank_core.ui.house import House
 from lowrank_core.ui.sides import Side
 from lowrank_core.ui.squeeze_handlers import prepare
@@ -148,10 +149,11 @@ def test_the_lines_on_the_page_load_the_zip(house, recipe, storage, tmp_path):
     assert parameters == view.body.parameters - view.body.site_parameters + kept and tokens > 300
 
 
-def test_an_upload_asks_for_the_visitors_own_token(house, recipe, monkeypatch):
+def test_a_public_host_uploads_with_the_visitors_own_token(tmp_path, recipe, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_server")
     with pytest.raises(LowRankError, match="no token"):
-        list(export_handlers.push(house, recipe, "a", "factored", "me/model", " ", False))
+        public = House(Store(tmp_path / "store", (BUNDLED_STUDY,)), PUBLIC)
+        list(export_handlers.push(public, recipe, "a", "factored", "me/model", " ", False))
 
 
 def test_an_upload_without_a_network_is_said(house, recipe):
