@@ -20,8 +20,8 @@ def peak(method: str, blocks: int, held: int, text) -> dict:
 
 
 def test_the_peak_is_one_unit_whatever_the_number_of_blocks(tiny_file) -> None:
-    few, many = (peak("asvd-i", blocks, 0, tiny_file) for blocks in (1, 5))
-    assert (few["units"], many["units"]) == (7, 35) and few["largest"] == many["largest"]
+    few, many = (peak("asvd-i", blocks, 0, tiny_file) for blocks in (2, 6))
+    assert (few["units"], many["units"]) == (14, 42) and few["largest"] == many["largest"]
     assert many["above"] < few["above"] + 6 * MB
     assert many["above"] < 3.5 * many["largest"]
 

@@ -147,3 +147,38 @@ def test_gradients_follow_their_seed(loaded, windows) -> None:
     first, again, other = (collected(loaded, windows, seed=s) for s in (0, 0, 1))
     assert all(torch.equal(first[p]["output_gram"], again[p]["output_gram"]) for p in first)
     assert any(not torch.equal(first[p]["output_gram"], other[p]["output_gram"]) for p in first)
+
+
+class Both:
+    """Gradients of both kinds, as they come."""
+
+    def __init__(self):
+        self.drawn, self.own = [], []
+
+    def add(self, x, g, where):
+        self.drawn.append(g)
+
+    def drift(self, x, g, where):
+        self.own.append(g)
+
+
+def test_the_text_s_own_tokens_give_autograd_s_gradients_beside_the_sampled_ones(loaded, windows) -> None:
+    """Sampled on the first 3 windows, the text's own on 5: not multiples of a batch."""
+    site, found = loaded.anatomy.sites[0], {}
+    job = backward.go_backward(
+        loaded, windows, [site], lambda s: Both(), lambda s, sums: found.update({s.path: sums}), sampled=3, given=5
+    )
+    finish(job)
+    seen = found[site.path]
+    assert torch.cat(seen.drawn).shape[0] == 3 and torch.cat(seen.own).shape[0] == 5
+    model, kept = share_copy(loaded.model), []
+    handle = model.get_submodule(site.path).register_forward_hook(lambda m, i, o: kept.append(o))
+    for p in model.get_submodule(site.path).parameters():
+        p.requires_grad_()
+    with torch.enable_grad():
+        loss = model(input_ids=windows[:5], labels=windows[:5]).loss * 5  # a mean over all windows' tokens
+        (wanted,) = torch.autograd.grad(loss, kept)
+    handle.remove()
+    for p in model.get_submodule(site.path).parameters():
+        p.requires_grad_(False)
+    torch.testing.assert_close(torch.cat(seen.own), wanted, rtol=1e-4, atol=1e-7)

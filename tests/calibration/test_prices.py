@@ -55,6 +55,19 @@ def test_a_greater_cut_is_never_the_cheaper_one() -> None:
         assert p.loss().tolist() == [2.0, 2.0, 0.0]
 
 
+@every_mean
+def test_the_drift_of_every_rank_is_what_the_cut_does_to_each_window_to_first_order(mean) -> None:
+    left, right, x, g = drawn()
+    rests = [left[:, r:] @ right[r:] for r in range(5)]
+    wanted = -torch.stack([((x - (0 if mean is None else mean)) @ rest.T * g).sum((1, 2)) for rest in rests], 1)
+    prices, cuts = Prices(left, right, mean), CutPrices(rests, mean)
+    for p in (prices, cuts):
+        for i in range(2):
+            p.drift(x[i : i + 1], g[i : i + 1], "here")
+        assert p.drifts().shape == (2, 5)
+        torch.testing.assert_close(p.drifts(), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_half_precision_is_summed_in_single() -> None:
     left, right, x, g = drawn(torch.bfloat16)
     prices = Prices(left, right)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lowrank_core.drift import Drift
 from lowrank_core.settings import CANDIDATES
 from lowrank_core.study.knowledge import Knowledge
 from lowrank_core.types import Point
@@ -77,3 +78,23 @@ def test_what_a_plan_is_expected_to_cost() -> None:
     known = with_points(2.0)
     assert known.expected(ranks) == pytest.approx(known.curves[UNITS[0].path][3] + known.curves[UNITS[2].path][7])
     assert known.unmeasured().expected(ranks) == pytest.approx(KNOWN.expected(ranks))
+
+
+def test_the_first_order_is_taken_off_a_measurement_and_believed_apart() -> None:
+    """Windows that differ by their first order alone say as much as quiet ones; what is left is the second order."""
+    path, rng, spectra = UNITS[5].path, np.random.default_rng(0), {}
+    for u in UNITS:
+        own = SPECTRA[u.path]
+        by_window = rng.normal(size=(8, len(own.ranks))) * own.loss.max() * (own.loss > 0)  # nothing is cut at full rank
+        spectra[u.path] = replace(own, drift=Drift(own.ranks, by_window.mean(0), by_window, 10**9))
+    bare = Knowledge.of(UNITS, spectra)
+    row, column = bare.grid.row[path], CANDIDATES.index(0.3)
+    rank, second = int(bare.grid.ranks[row, column]), bare.grid.second[row, column]
+    first = spectra[path].drift.windows(rank, 8)
+    known = bare.knowing(Point(path, 0.3, rank, tuple(2 * second + first)))
+    noisy = KNOWN.knowing(Point(path, 0.3, rank, tuple(2 * second + first)))
+    assert known.beliefs.factor[row, column] == pytest.approx(2, rel=0.1)
+    assert known.beliefs.spread[row, column] < 0.5 * noisy.beliefs.spread[row, column]
+    assert known.beliefs.mean[row, column] == pytest.approx(2 * second + first.mean(), rel=0.2, abs=0.2 * second)
+    for u in UNITS:
+        assert (np.diff(known.curves[u.path]) <= 0).all() and (bare.curves[u.path] >= 0).all()

@@ -123,7 +123,7 @@ def test_the_plan_is_as_good_as_that_of_the_whole_table(bench, recipe, known, al
     for point in finish(bench.measure(whole_table(known.grid.units, recipe))):
         known = known.knowing(point)
     exact = make_plan(recipe.model_copy(update={"measure": "table"}), known)
-    assert known.expected(end.plan.ranks) < 1.1 * known.expected(exact.ranks)
+    assert known.expected(end.plan.ranks) < 1.2 * known.expected(exact.ranks)
 
 
 def test_a_whole_table_leaves_nothing_to_measure(bench, recipe, known, windows_run) -> None:
