@@ -85,7 +85,8 @@ def test_the_first_order_is_taken_off_a_measurement_and_believed_apart() -> None
     path, rng, spectra = UNITS[5].path, np.random.default_rng(0), {}
     for u in UNITS:
         own = SPECTRA[u.path]
-        by_window = rng.normal(size=(8, len(own.ranks))) * own.loss.max() * (own.loss > 0)  # nothing is cut at full rank
+        cut = own.loss > 0  # at full rank nothing is
+        by_window = rng.normal(size=(8, len(own.ranks))) * own.loss.max() * cut
         spectra[u.path] = replace(own, drift=Drift(own.ranks, by_window.mean(0), by_window, 10**9))
     bare = Knowledge.of(UNITS, spectra)
     row, column = bare.grid.row[path], CANDIDATES.index(0.3)
