@@ -130,12 +130,12 @@ class Knowledge:
             made[path] = np.maximum.accumulate((first + second * scale)[::-1])[::-1]
         return made
 
-    def table(self, units: Iterable[Unit]) -> dict[str, dict[float, float]]:
-        """Path → keep → loss above dense, of these units: what was measured where all of it was, on equally many
-        windows; what is believed as long as some of it was not."""
+    def table(self, units: Iterable[Unit], bare: bool = True) -> dict[str, dict[float, float]]:
+        """Path → keep → loss above dense, of these units: what is believed; `bare`: what was measured, as it is, where
+        all of it was on equally many windows."""
         rows = [self.grid.row[u.path] for u in units]
         seen = self.windows[rows]
-        whole = seen.min() > 0 and seen.min() == seen.max()
+        whole = bare and seen.min() > 0 and seen.min() == seen.max()
         values = (self.measured if whole else self.beliefs.mean)[rows]
         paths = [self.grid.units[i].path for i in rows]
         return {p: dict(zip(CANDIDATES, row, strict=True)) for p, row in zip(paths, values.tolist(), strict=True)}

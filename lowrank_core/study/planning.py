@@ -42,7 +42,8 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     if inner <= 0:
         return Plan(fixed)
     known = known if recipe.measuring != "none" else known.unmeasured()
-    table = known.table(chosen) if ALLOCATORS[recipe.allocator].losses else {}
+    bare = recipe.measuring == "table"  # ASVD's own search reads its measurements as they are
+    table = known.table(chosen, bare) if ALLOCATORS[recipe.allocator].losses else {}
     stable = {u.path: known.grid.spectra[u.path].stable_rank for u in chosen}
     most = known.pace if recipe.never_slower else {}
     problem = Problem(chosen, inner, known.curves, table, recipe.multiple, stable, most)

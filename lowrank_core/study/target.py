@@ -78,5 +78,5 @@ def _plans(recipe: Recipe, known: Knowledge) -> tuple[int, Callable[[int], Plan]
     if not ALLOCATORS[recipe.allocator].measures:
         return len(RATIOS), lambda i: make_plan(recipe.model_copy(update={"ratio": RATIOS[i]}), known)
     fixed, chosen, _ = open_part(recipe.model_copy(update={"ratio": 1e-6}), known.grid.units, known.latents)
-    cuts = Cuts.through(chosen, known.table(chosen))
+    cuts = Cuts.through(chosen, known.table(chosen, recipe.measuring == "table"))
     return cuts.place.size, lambda i: Plan({**fixed, **cuts.ranks(i)})
