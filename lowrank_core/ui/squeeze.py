@@ -129,9 +129,9 @@ def layout(plan: str, said: str, view: View) -> Squeeze:
             )
             measure = gr.Dropdown(
                 [(k.capitalize(), k) for k in MEASURES],
-                value=DEFAULTS.measure,
+                value=DEFAULTS.measuring,
                 label="Measure",
-                info=measures(DEFAULTS.measure),
+                info=measures(DEFAULTS.measuring),
                 elem_id="measure-what",
             )
             best = gr.Button("Best recipe", size="sm", elem_id="best")

@@ -8,7 +8,7 @@ def test_a_plan_is_measured_and_taken_away(page, browser, tmp_path):
     page.locator("#measure").click()
     page.wait_for_selector("#comparison table", timeout=120_000)
     rows = page.locator("#comparison tbody tr")
-    assert rows.count() == 13 and "-25" in rows.nth(0).inner_text()
+    assert rows.count() == 14 and "-25" in rows.nth(0).inner_text()
     assert page.locator("#comparison tr.worse").filter(has_text="perplexity").count() == 1
     with page.expect_download() as saved:
         page.locator("#export-recipe").click()
