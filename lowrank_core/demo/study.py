@@ -28,6 +28,7 @@ from ..study.recipe import Recipe
 from ..study.units import units_of
 
 MEASURED = ("asvd-i",)  # the others' points come when somebody asks for them
+DRAGGED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 SHIPPED = ("anatomy", "channels", "spectrum", "points", "evaluation", "kv-curves")
 
 
@@ -45,6 +46,10 @@ def build(methods: list[str], store: Store, relay) -> None:
         relay(evaluate.steps(bench, text))
         for allocator in ALLOCATORS if method in methods else ():
             asked = recipe.model_copy(update={"allocator": allocator})
+            plan = make_plan(asked, relay(learn(bench, asked, known)))
+            relay(evaluate.steps(bench, text, None, asked, plan))
+        for ratio in DRAGGED if method in methods else ():  # what the studio's slider comes by
+            asked = recipe.model_copy(update={"allocator": "strs", "measure": "settled", "ratio": ratio})
             plan = make_plan(asked, relay(learn(bench, asked, known)))
             relay(evaluate.steps(bench, text, None, asked, plan))
 

@@ -9,7 +9,6 @@ import gradio as gr
 from .. import plots
 from ..errors import LowRankError
 from ..kv.plan import KVPlan
-from .plot import tools
 from .view import View
 from .words import percent, size
 
@@ -86,5 +85,4 @@ def layout(view: View, readout: gr.Markdown) -> KVPart:
     first = draw(view)
     gr.Markdown("### H · The KV cache")
     plot = gr.Plot(first and first.plot, show_label=False, elem_id="plot-h")
-    tools("plot-h", "The KV cache")
     return KVPart(plot, gr.Markdown(first.caption if first else UNKNOWN, elem_classes="caption"), readout)
