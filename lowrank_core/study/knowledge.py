@@ -62,6 +62,11 @@ class Grid:
         return np.array([value(self.spectra[u.path], ranks) for u, ranks in rows])
 
     @cached_property
+    def without_first(self) -> "Grid":
+        """The same to second order alone."""
+        return Grid(self.units, {path: replace(s, drift=None) for path, s in self.spectra.items()})
+
+    @cached_property
     def row(self) -> dict[str, int]:
         """Path → row."""
         return {u.path: i for i, u in enumerate(self.units)}

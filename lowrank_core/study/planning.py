@@ -1,6 +1,7 @@
 """From spectra and points to a plan, in milliseconds (numpy only)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ..allocation import ALLOCATORS, Problem
 from ..allocation.base import sequence_of_sites
@@ -42,6 +43,8 @@ def make_plan(recipe: Recipe, known: Knowledge) -> Plan:
     if inner <= 0:
         return Plan(fixed)
     known = known if recipe.measuring != "none" else known.unmeasured()
+    if recipe.walk:  # it makes other factors, and what these do to first order is not known
+        known = replace(known, grid=known.grid.without_first)
     bare = recipe.measuring == "table"  # ASVD's own search reads its measurements as they are
     table = known.table(chosen, bare) if ALLOCATORS[recipe.allocator].losses else {}
     stable = {u.path: known.grid.spectra[u.path].stable_rank for u in chosen}

@@ -8,6 +8,8 @@ import pytest
 from lowrank_core.drift import Drift
 from lowrank_core.settings import CANDIDATES
 from lowrank_core.study.knowledge import Knowledge
+from lowrank_core.study.planning import make_plan
+from lowrank_core.study.recipe import Recipe, Walk
 from lowrank_core.types import Point
 
 from .test_planning import KNOWN, SPECTRA, UNITS
@@ -99,3 +101,15 @@ def test_the_first_order_is_taken_off_a_measurement_and_believed_apart() -> None
     assert known.beliefs.mean[row, column] == pytest.approx(2 * second + first.mean(), rel=0.2, abs=0.2 * second)
     for u in UNITS:
         assert (np.diff(known.curves[u.path]) <= 0).all() and (bare.curves[u.path] >= 0).all()
+
+
+def test_a_walk_which_makes_other_factors_is_planned_without_the_first_order() -> None:
+    spectra = {}
+    for i, u in enumerate(UNITS):
+        own = SPECTRA[u.path]
+        mean = own.loss * (1 if i % 2 else -0.5)
+        spectra[u.path] = replace(own, drift=Drift(own.ranks, mean, mean[None], 10**9))
+    known, walking = Knowledge.of(UNITS, spectra), Recipe(ratio=0.5, walk=Walk())
+    assert make_plan(walking, known) == make_plan(walking, KNOWN)
+    plain = walking.model_copy(update={"walk": None})
+    assert make_plan(plain, known) != make_plan(plain, KNOWN)
