@@ -77,6 +77,7 @@ class Decoder:
         """What `kv_bytes` would be with no latents anywhere."""
         return self.kv_bytes if self._graphs else whole_bytes(self.cache)
 
+    @torch.inference_mode()
     def rewind(self, length: int) -> None:
         """Forget what came after the first `length` positions."""
         if self.length > length:

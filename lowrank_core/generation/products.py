@@ -2,7 +2,8 @@
 
 On a CPU one thread is timed by its own clock, which stops while something else runs: a busy machine's wall clock tells
 more about what else it does than about a product. Where several threads share the memory, fewer bytes count for more
-than is measured here, not for less.
+than is measured here, not for less. On a GPU the calls are recorded and replayed, as decoding replays them: called one
+by one, a small product takes as long as Python takes to ask for it.
 """
 
 import platform
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..modules.product import ROWS, Product, layouts
 from ..modules.running import Together
 from ..store import Artefact, Key, Store
+from .graph import recorded
 
 Call = Callable[[Tensor], object]
 
@@ -27,6 +29,7 @@ RING = 2**26  # bytes of different matrices that are read in turn, so that none 
 MOST = 16  # and of no more matrices than that
 EXACT = 32  # sizes above are measured at the nearest of 4 per octave, and scaled
 ALIGNED = 16
+LEAST_CALLS, REPLAYS = 32, 10  # on a GPU: calls in a graph, and how often it is replayed
 
 
 class Products:
@@ -49,6 +52,7 @@ class Products:
                 "torch": torch.__version__,
                 "ring": self.ring,
                 "turn": {str(k): v for k, v in TURN.items()},
+                "timed": "replayed" if device.type == "cuda" else "called",
             },
         )
         known = store.read(self._key) if store else None
@@ -128,6 +132,8 @@ class Products:
     def _fastest(self, calls: list[Call], n: int, rows: int) -> float:
         """Seconds that a call takes with this many rows at the best of times: what else runs on a machine only adds."""
         x = torch.full((1, rows, n), 0.01, dtype=self.dtype, device=self.device)
+        if self.device.type == "cuda":
+            return self._time_replayed(calls, x)
         self._time(calls, x, 0, 1)  # what a library prepares at its first call
         count = max(1, round(SPAN.get(self.device.type, 1e-3) / self._time(calls, x, 1, 1)))
         seconds, spent = [], 0.0
@@ -148,6 +154,23 @@ class Products:
             call(x)
         self._wait()
         return (self._clock() - began) / count
+
+    def _time_replayed(self, calls: list[Call], x: Tensor) -> float:
+        """Seconds of one of the calls, all of them recorded as one graph."""
+        often = -(-LEAST_CALLS // len(calls))
+
+        def step() -> None:
+            for call in calls * often:
+                call(x)
+
+        replay = recorded(step)
+        replay()
+        self._wait()
+        began = self._clock()
+        for _ in range(REPLAYS):
+            replay()
+        self._wait()
+        return (self._clock() - began) / (REPLAYS * often * len(calls))
 
     def _rung(self, m: int, n: int, layout: str) -> list[Call]:
         """Products of (m, n), as many as the ring holds."""

@@ -73,8 +73,8 @@ def build(house: House | None = None) -> gr.Blocks:
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"), house.host)
         see.connect(see_page, model, house)
-        opened = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
-        squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, (opened,))
+        linked, link_read = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
+        squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, linked, link_read)
         learn.connect(learn_page, learn_tab, model, house.dense_view)
         chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
         measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)

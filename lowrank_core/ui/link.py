@@ -15,9 +15,13 @@ from .squeeze import Squeeze
 
 
 def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, trouble: gr.Markdown):
-    """Open the link that the page was loaded with; the event after which its recipe can be followed."""
-    opened = gr.State(0)  # changes only where there was a recipe: a plain visit starts nothing
-    outputs = [trouble, name, opened, *squeeze.choices]
+    """Open the link that the page was loaded with; the values of `choices` that it asks for, and when they are known.
+
+    Whoever follows it takes them from here: a control that was not drawn yet, its tab being closed, still gives what it
+    had before the link.
+    """
+    linked = gr.State(None)  # stays so on a plain visit
+    outputs = [trouble, name, linked, *squeeze.choices]
 
     def follow(request: gr.Request):
         try:
@@ -27,11 +31,10 @@ def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, 
             house.host.check(recipe)
         except LowRankError as error:
             return [f"{explain(error)} The link is not followed.", *[gr.skip()] * (len(outputs) - 1)]
-        return [said(recipe), recipe.model, 1, *shown(recipe)]
+        return [said(recipe), recipe.model, wanted(recipe), *shown(recipe)]
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    page.load(follow, None, outputs, queue=False, **quiet)
-    return opened.change
+    read = page.load(follow, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
+    return linked, read.then
 
 
 def said(recipe: Recipe) -> str:
@@ -47,18 +50,24 @@ def said(recipe: Recipe) -> str:
     return " ".join(lines)
 
 
-def shown(recipe: Recipe) -> list:
-    """Values of the Squeeze page's choices for a recipe; a text that is not here becomes an entry of the menu."""
+def wanted(recipe: Recipe) -> list:
+    """A recipe as the values of the Squeeze page's choices."""
     values = dict(zip(CHOICES, choices_of(recipe), strict=True))
+    roles = sorted({*recipe.dense_roles})
+    if roles and recipe.model != Recipe().model:  # the menu has the present model's roles
+        values["rest"] = {**values["rest"], "dense_roles": roles}
+        values["dense_roles"] = []
+    return list(values.values())
+
+
+def shown(recipe: Recipe) -> list:
+    """What puts a recipe on the page's controls; a text that is not here becomes an entry of the menu."""
+    values = dict(zip(CHOICES, wanted(recipe), strict=True))
     named = [(t.label, k) for k, t in TEXTS.items()]
     if recipe.text not in TEXTS:
         label = "The link's own text, to be uploaded" if recipe.text.startswith(UPLOADED) else recipe.text
         named.append((label, recipe.text))
     values["text"] = gr.Dropdown(choices=named, value=recipe.text)
-    roles = sorted({*recipe.dense_roles})
-    if roles and recipe.model != Recipe().model:  # the menu has the present model's roles
-        values["rest"] = {**values["rest"], "dense_roles": roles}
-        values["dense_roles"] = []
     return list(values.values())
 
 

@@ -29,11 +29,12 @@ def connect(
     model: gr.State,
     make_recipe: Callable[[dict], Recipe],
     strip: gr.HTML,
-    also: tuple = (),
+    linked: gr.State,
+    link_read: Callable,
 ) -> None:
     """Any change previews at once; when nothing newer follows, measuring starts. A new change supersedes the old.
 
-    `also`: other events that change the recipe.
+    `linked`: the values of the choices that a link asks for, where there is one; `link_read`: when that is known.
     """
     turn, seen = gr.State(0), gr.State(False)
 
@@ -99,23 +100,42 @@ def connect(
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, page.measure, strip]
-    triggers = [c.change for c in (page.ratio, page.kv_ratio, page.upload, page.dense_roles, page.dense_blocks)]
-    by_hand = (page.method, page.allocator, page.text, page.seed, page.site, page.storage, page.walk, page.measure)
-    triggers += [c.input for c in by_hand] + [page.resume.click, page.target.submit, page.target.blur, *also]
+    # by hand: a link sets several controls at once, and each one's change would be answered with the others half set
+    by_hand = [page.ratio, page.kv_ratio, page.dense_roles, page.dense_blocks, page.method, page.allocator, page.text]
+    by_hand += [page.seed, page.site, page.storage, page.walk, page.measure]
+    changes = [c.input for c in by_hand]
+    changes += [page.upload.upload, page.upload.clear, page.resume.click, page.target.submit, page.target.blur]
     fixing = [page.rest, page.site, page.rank]
-    triggers += [
+    chains = [
         button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
     ]
     for picked in page.picked[:2]:  # a layer's line or its place in the plan
-        triggers.append(picked.submit(lambda path: path, picked, page.site, **quiet).then)
-    triggers.append(page.picked[2].submit(restore, page.picked[2], page.choices, **quiet).then)
+        chains.append(picked.submit(lambda path: path, picked, page.site, **quiet).then)
+    chains.append(page.picked[2].submit(restore, page.picked[2], page.choices, **quiet).then)
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
-    triggers.append(page.best.click(lambda: best, None, chosen, **quiet).then)
-    for trigger in triggers:
-        trigger(preview, inputs, previewed, trigger_mode="always_last", concurrency_limit=8, **quiet).then(
-            settle, [*inputs, turn], [*page.shown, strip], trigger_mode="multiple", concurrency_limit=8, **quiet
-        )
+    chains.append(page.best.click(lambda: best, None, chosen, **quiet).then)
+    answer = {"trigger_mode": "always_last", "concurrency_limit": 8, **quiet}
+    measured = {"trigger_mode": "multiple", "concurrency_limit": 8, **quiet}
+    answered = [gr.on(changes, preview, inputs, previewed, **answer)]
+    answered += [then(preview, inputs, previewed, **answer) for then in chains]
+    for previewing in answered:
+        previewing.then(settle, [*inputs, turn], [*page.shown, strip], **measured)
+
+    def preview_link(request: gr.Request, name, values, site):
+        if values is None:  # a plain visit starts nothing
+            return [gr.skip()] * len(previewed)
+        return preview(request, name, *values, site)
+
+    def settle_link(request: gr.Request, name, values, site, number):
+        yield [gr.skip()] * 9
+        if values is not None:
+            yield from settle(request, name, *values, site, number)
+
+    given = [model, linked, page.site]
+    link_read(preview_link, given, previewed, **answer).then(
+        settle_link, [*given, turn], [*page.shown, strip], **measured
+    )
     tab.select(opened, [seen, *inputs], [*page.shown[:6], seen], trigger_mode="once", **quiet)
     page.stop.click(stop, None, page.status, queue=False, **quiet)
 

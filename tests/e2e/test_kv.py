@@ -31,9 +31,6 @@ def read(note: str) -> tuple[int, float, float] | None:
 
 
 def test_a_chat_of_400_tokens_holds_half_the_bytes(page, studio):
-    page.goto(studio)  # the studio has started before a link is followed
-    page.wait_for_selector("#plot-a .js-plotly-plot .plot-container", timeout=60_000)
-    page.wait_for_timeout(3000)
     page.goto(f"{studio}/?windows=8&window=64&method=svd&ratio=0&kv_ratio=0.4")  # a little text: this is about bytes
     open_squeeze(page)
     typed(page, "#kv-ratio", "0.5")

@@ -150,7 +150,7 @@ class Visitor:
         """A drag and what follows when it rests, as long as one has patience; the last status."""
         ratio = round(self.rng.uniform(0.1, 0.7), 2)
         method = self.rng.choice(["asvd-i", "svd", "nsvd-i"])
-        preview = self.event("ratio", "change")
+        preview = self.event("ratio", "input")
         settings = {"ratio": ratio, "method": method, "seed": self.number % 3}
         self.submit(preview, **settings).result(60)
         job = self.submit(self.after(preview), **settings)
@@ -201,9 +201,9 @@ def words(message: dict) -> str:
 
 
 NONSENSE = {
-    "a ratio of 0": lambda v: v.submit(v.event("ratio", "change"), ratio=0).result(60),
-    "a ratio of words": lambda v: v.submit(v.event("ratio", "change"), ratio="much").result(60),
-    "a method that is none": lambda v: v.submit(v.event("ratio", "change"), method="magic").result(60),
+    "a ratio of 0": lambda v: v.submit(v.event("ratio", "input"), ratio=0).result(60),
+    "a ratio of words": lambda v: v.submit(v.event("ratio", "input"), ratio="much").result(60),
+    "a method that is none": lambda v: v.submit(v.event("ratio", "input"), method="magic").result(60),
     "a folder": lambda v: v.submit(v.event("model-load", "click"), model_name="/etc").result(60),
     "an empty message": lambda v: v.submit(v.event("chat-send", "click"), chat_box=" ").result(60),
     "a million tokens": lambda v: v.submit(v.event("chat-send", "click"), chat_box="hi", chat_length=10**6).result(60),

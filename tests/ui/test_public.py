@@ -88,14 +88,14 @@ def test_a_binary_is_refused(public, visitor, content) -> None:
 
 
 def drag_on(visitor, file) -> str:
-    job = visitor.submit(visitor.event("ratio", "change"), file=file)
+    job = visitor.submit(visitor.event("ratio", "input"), file=file)
     return visitor.checked([job.result(60)])
 
 
 def test_a_text_of_the_host_is_not_read(public) -> None:
     """Named as if it had been uploaded: gradio refuses what lies outside the uploads, we what leads outside."""
     attacker = Visitor(public.url, 2)
-    preview = attacker.event("ratio", "change")
+    preview = attacker.event("ratio", "input")
     uploads = public.root / "cache" / "uploads"
     for path in (public.root / "secret.txt", Path("/etc/passwd"), uploads / "link.txt", f"{uploads}/../../secret.txt"):
         said = attacker.post(preview, file=as_file(str(path), "mine.txt"))
