@@ -211,7 +211,7 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
     elif plan is not None:
         kept = view.bytes_of(plan) // body.element_size
         walked = ", walked" if recipe.walk else ""
-        walked += f" · KV keep {1 - recipe.kv_ratio:.0%}" if recipe.kv_ratio else ""
+        walked += f" · KV keep {percent(1 - recipe.kv_ratio)}" if recipe.kv_ratio else ""
         now = (
             f"<span>{LABELS[recipe.method]}{walked} · keep {percent(1 - view.removed(plan))} · "
             f"{count(kept)} · {size(view.bytes_of(plan))}</span>"

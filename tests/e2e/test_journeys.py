@@ -103,3 +103,11 @@ def test_a_phone_shows_it_all(browser, studio):
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     context.close()
     assert wide <= 1, f"the page is {wide} px wider than a phone"
+
+
+def test_a_link_is_followed_with_its_own_values(page, studio):
+    """Also by a page that was opened on it and whose Squeeze tab, where the controls are, was not."""
+    page.goto(f"{studio}/?windows=8&window=64&method=svd&ratio=0.2&kv_ratio=0.4&measure=none")
+    wait_for(lambda: "KV keep 60 %" in page.locator("#strip").inner_text(), 60, "the link's plan")
+    open_squeeze(page)
+    assert page.locator("#kv-ratio input[type=number]").input_value() == "0.4"

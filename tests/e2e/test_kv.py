@@ -58,6 +58,6 @@ def test_a_chat_of_400_tokens_holds_half_the_bytes(page, studio):
     assert "to rebuild the keys and values" in page.locator("#chat-right-note").inner_text()
     assert page.locator("#chat-compressed").inner_text().strip()
     page.set_viewport_size({"width": 390, "height": 844})
-    page.get_by_text("KV keep 50%").wait_for()
+    page.get_by_text("KV keep 50 %").wait_for()
     over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     wait_for(lambda: page.evaluate(over) <= 1, 5, "the page, laid out again, is as narrow as a phone")
