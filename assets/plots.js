@@ -35,12 +35,45 @@
     plot.on("plotly_click", pick);
   }, true);
 
+  // --- drawing: at each change gradio hands a plot over whole, twice, and to a new element; each plot keeps its own
+  // element here, which moves into gradio's, and only what changed is drawn ------------------------------------------
+  const kept = {}; // a plot's id → its element
+  const drawn = new WeakMap(); // such an element → its traces and layout as text, and its shapes and annotations
+
+  function thrifty(plotly) {
+    const { react } = plotly, { resize } = plotly.Plots;
+    const own = (place) => {
+      const name = place.closest("[id^=plot-]")?.id;
+      if (!name) return place;
+      kept[name] ??= document.createElement("div");
+      if (kept[name].parentNode !== place) place.append(kept[name]);
+      return kept[name];
+    };
+    plotly.react = (place, data, layout, config) => {
+      const plot = own(place), { shapes = [], annotations = [], ...rest } = layout, before = drawn.get(plot);
+      const now = { whole: JSON.stringify([data, rest]), marks: JSON.stringify([shapes, annotations]) };
+      drawn.set(plot, now);
+      if (before?.whole !== now.whole) return react(plot, data, layout, config);
+      if (before.marks !== now.marks) return plotly.relayout(plot, { shapes, annotations });
+      return Promise.resolve(plot);
+    };
+    plotly.Plots.resize = (place) => {
+      const plot = own(place);
+      return plot.clientWidth === plot._fullLayout?.width ? Promise.resolve(plot) : resize(plot);
+    };
+    return plotly;
+  }
+
+  let plotly; // gradio's, once it is there
+  Object.defineProperty(window, "Plotly", { get: () => plotly, set: (made) => { plotly = thrifty(made); } });
+
   // --- marks: the line of a name is moved, with its word, in some plots; nothing else is drawn again -----------------
   window.moveMark = ({ plots, name, x, text }) => {
     for (const plot of plots.map(plotOf).filter(Boolean)) {
       const find = (list) => (list ?? []).findIndex((item) => item.name === name);
       const line = find(plot.layout.shapes), word = find(plot.layout.annotations);
       if (line < 0 || word < 0) continue;
+      if (drawn.has(plot)) drawn.get(plot).marks = null; // no longer those of the figure that was handed over
       const at = plot._fullLayout.xaxis.type === "log" ? Math.log10(x) : x; // annotations there are in log10 units
       Plotly.relayout(plot, {
         [`shapes[${line}].x0`]: x, [`shapes[${line}].x1`]: x,
