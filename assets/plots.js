@@ -38,7 +38,7 @@
   // --- drawing: at each change gradio hands a plot over whole, twice, and to a new element; each plot keeps its own
   // element here, which moves into gradio's, and only what changed is drawn ------------------------------------------
   const kept = {}; // a plot's id → its element
-  const drawn = new WeakMap(); // such an element → its traces and layout as text, and its shapes and annotations
+  const drawn = new WeakMap(); // such an element → its traces and layout as text, without what is marked in it
 
   function thrifty(plotly) {
     const { react } = plotly, { resize } = plotly.Plots;
@@ -51,17 +51,31 @@
     };
     plotly.react = (place, data, layout, config) => {
       const plot = own(place), { shapes = [], annotations = [], ...rest } = layout, before = drawn.get(plot);
-      const now = { whole: JSON.stringify([data, rest]), marks: JSON.stringify([shapes, annotations]) };
+      const now = JSON.stringify([data, rest]);
       drawn.set(plot, now);
-      if (before?.whole !== now.whole) return react(plot, data, layout, config);
-      if (before.marks !== now.marks) return plotly.relayout(plot, { shapes, annotations });
-      return Promise.resolve(plot);
+      if (before !== now) return react(plot, data, layout, config);
+      const edits = changes({ shapes, annotations }, plot.layout);
+      if (!edits) return plotly.relayout(plot, { shapes, annotations });
+      return Object.keys(edits).length ? plotly.relayout(plot, edits) : Promise.resolve(plot);
     };
-    plotly.Plots.resize = (place) => {
+    plotly.Plots.resize = (place) => requestAnimationFrame(() => { // asked at once, a width is worked out twice
       const plot = own(place);
-      return plot.clientWidth === plot._fullLayout?.width ? Promise.resolve(plot) : resize(plot);
-    };
+      if (plot.clientWidth !== plot._fullLayout?.width) resize(plot);
+    });
     return plotly;
+  }
+
+  // what differs in two lists of flat items, one edit each; null where they are not alike
+  function changes(wanted, layout) {
+    const edits = {};
+    for (const [list, items] of Object.entries(wanted)) {
+      const present = layout[list] ?? [];
+      if (present.length !== items.length) return null;
+      items.forEach((item, i) => Object.entries(item).forEach(([key, value]) => {
+        if (JSON.stringify(present[i][key]) !== JSON.stringify(value)) edits[`${list}[${i}].${key}`] = value;
+      }));
+    }
+    return edits;
   }
 
   let plotly; // gradio's, once it is there
@@ -73,7 +87,6 @@
       const find = (list) => (list ?? []).findIndex((item) => item.name === name);
       const line = find(plot.layout.shapes), word = find(plot.layout.annotations);
       if (line < 0 || word < 0) continue;
-      if (drawn.has(plot)) drawn.get(plot).marks = null; // no longer those of the figure that was handed over
       const at = plot._fullLayout.xaxis.type === "log" ? Math.log10(x) : x; // annotations there are in log10 units
       Plotly.relayout(plot, {
         [`shapes[${line}].x0`]: x, [`shapes[${line}].x1`]: x,

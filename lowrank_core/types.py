@@ -222,7 +222,7 @@ class Point:
         """Nats per token above dense: the mean over windows."""
         return sum(self.deltas) / len(self.deltas)
 
-    @property
+    @cached_property
     def stderr(self) -> float:
         """The standard error of the mean; 0 where one window tells no spread."""
         return float(np.std(self.deltas, ddof=1) / len(self.deltas) ** 0.5) if len(self.deltas) > 1 else 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..types import Point, Site
-from .style import figure, look, mark
+from .style import column, figure, look, mark
 
 FLOOR = 1e-5  # nats: what is smaller, or negative, is drawn here
 
@@ -65,9 +65,9 @@ def _add(made, sites, curves, name, color, symbol, width, opacity) -> None:
         y += [*(round(max(float(d), FLOOR), 8) for d in deltas), None]
         data += [[s.path, s.label, f"{float(d):+.2g}"] for d in deltas] + [None]
     made.add_scatter(
-        x=x,
-        y=y,
-        customdata=data,
+        x=column(x),
+        y=column(y),
+        customdata=column(data),
         mode="lines+markers",
         name=f"{name}, predicted",
         legendgroup=name,
@@ -94,15 +94,15 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
         down.append(None)
         data.append(None)
     made.add_scatter(
-        x=x,
-        y=y,
-        customdata=data,
+        x=column(x),
+        y=column(y),
+        customdata=column(data),
         mode="lines+markers",
         name=f"{name}, measured",
         legendgroup=name,
         opacity=opacity,
         line={"color": color, "dash": "solid", "width": width},
         marker={"symbol": symbol, "size": 6, "color": color},
-        error_y={"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 0.8, "width": 0},
+        error_y={"type": "data", "symmetric": False, "array": column(up), "arrayminus": column(down), "thickness": 0.8, "width": 0},
         hovertemplate="%{customdata[1]}<extra>measured</extra>",
     )

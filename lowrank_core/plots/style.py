@@ -1,7 +1,9 @@
 """One look for all figures: transparent, readable on white and on black, colour-blind safe."""
 
 import textwrap
+from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 INK = "#737a88"  # 4.3 : 1 on white, 4.4 : 1 on #0b0f19
@@ -21,21 +23,26 @@ def look(names) -> dict[str, tuple[str, str, str]]:
 def figure(height: int = 340, **layout) -> go.Figure:
     """An empty figure in the house's look."""
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
-    made = go.Figure()
-    made.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        autosize=True,
-        hovermode="closest",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 11}, "maxheight": 0.25},
-        template="none",
-        xaxis=axis,
-        yaxis=axis,
-    )
-    made.update_layout(**layout)
+    axes = {name: {**axis, **layout.pop(name, {})} for name in ("xaxis", "yaxis")}
+    base = {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "autosize": True,
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 11}, "maxheight": 0.25},
+        "template": "none",
+    }
+    return go.Figure(layout={**base, **axes, **layout})
+
+
+def column(values: Sequence) -> np.ndarray:
+    """(n,) values that plotly hands on as they are: those of a list it reads one by one, which takes longer than all
+    the rest of a figure."""
+    made = np.empty(len(values), object)
+    made[:] = values
     return made
 
 

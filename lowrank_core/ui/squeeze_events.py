@@ -115,7 +115,7 @@ def connect(
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
     chains.append(page.best.click(lambda: best, None, chosen, **quiet).then)
-    answer = {"trigger_mode": "always_last", "concurrency_limit": 8, **quiet}
+    answer = {"trigger_mode": "always_last", "queue": False, **quiet}
     measured = {"trigger_mode": "multiple", "concurrency_limit": 8, **quiet}
     answered = [gr.on(changes, preview, inputs, previewed, **answer)]
     answered += [then(preview, inputs, previewed, **answer) for then in chains]

@@ -18,15 +18,19 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PLOT = "#plot-a .js-plotly-plot .plot-container"
-# stamps in the page itself, so that the driver's own round trips are not counted
+# stamps in the page itself, so that the driver's own round trips are not counted: when a text was last another one
 WATCH = """() => {
   window.stamps = {};
-  const note = (key, selector) => {
-    const part = document.querySelector(selector);  // of a page that was not opened yet there is none
-    if (part) new MutationObserver(() => { window.stamps[key] = performance.now(); }).observe(
-      part, {subtree: true, childList: true, characterData: true, attributes: true});
+  const note = (key, place, selector) => {
+    const part = document.querySelector(place), read = () => [...part.querySelectorAll(selector)].map(p => p.textContent).join();
+    if (!part) return;  // of a page that was not opened yet there is none
+    let before = read();
+    new MutationObserver(() => {
+      if (read() !== before) { before = read(); window.stamps[key] = performance.now(); }
+    }).observe(part, {subtree: true, childList: true, characterData: true});
   };
-  note('readout', '#plan-readout'); note('curves', '#plot-e'); note('see', '#plot-d'); note('table', '#readout');
+  note('readout', '#plan-readout', '.prose'); note('curves', '#plot-e', '.annotation-text');
+  note('see', '#plot-d', '.annotation-text'); note('table', '#readout', '.prose');
 }"""
 HOLD_UPS = """() => {
   window.held = []; window.grown = 0;
