@@ -38,7 +38,7 @@
   // --- drawing: at each change gradio hands a plot over whole, twice, and to a new element; each plot keeps its own
   // element here, which moves into gradio's, and only what changed is drawn ------------------------------------------
   const kept = {}; // a plot's id → its element
-  const drawn = new WeakMap(); // such an element → its traces and layout as text, without what is marked in it
+  const drawn = new WeakMap(); // such an element → its figure as text, without where its marks are
 
   function thrifty(plotly) {
     const { react } = plotly, { resize } = plotly.Plots;
@@ -51,12 +51,12 @@
     };
     plotly.react = (place, data, layout, config) => {
       const plot = own(place), { shapes = [], annotations = [], ...rest } = layout, before = drawn.get(plot);
-      const now = JSON.stringify([data, rest]);
+      const still = (items) => items.filter((item) => !item.name);
+      const now = JSON.stringify([data, rest, still(shapes), still(annotations)]);
       drawn.set(plot, now);
       if (before !== now) return react(plot, data, layout, config);
-      const edits = changes({ shapes, annotations }, plot.layout);
-      if (!edits) return plotly.relayout(plot, { shapes, annotations });
-      return Object.keys(edits).length ? plotly.relayout(plot, edits) : Promise.resolve(plot);
+      for (const { name, x0 } of shapes) if (name) slide(plot, name, x0, annotations.find((a) => a.name === name).text);
+      return Promise.resolve(plot);
     };
     plotly.Plots.resize = (place) => requestAnimationFrame(() => { // asked at once, a width is worked out twice
       const plot = own(place);
@@ -65,34 +65,28 @@
     return plotly;
   }
 
-  // what differs in two lists of flat items, one edit each; null where they are not alike
-  function changes(wanted, layout) {
-    const edits = {};
-    for (const [list, items] of Object.entries(wanted)) {
-      const present = layout[list] ?? [];
-      if (present.length !== items.length) return null;
-      items.forEach((item, i) => Object.entries(item).forEach(([key, value]) => {
-        if (JSON.stringify(present[i][key]) !== JSON.stringify(value)) edits[`${list}[${i}].${key}`] = value;
-      }));
-    }
-    return edits;
-  }
-
   let plotly; // gradio's, once it is there
   Object.defineProperty(window, "Plotly", { get: () => plotly, set: (made) => { plotly = thrifty(made); } });
 
-  // --- marks: the line of a name is moved, with its word, in some plots; nothing else is drawn again -----------------
-  window.moveMark = ({ plots, name, x, text }) => {
-    for (const plot of plots.map(plotOf).filter(Boolean)) {
-      const find = (list) => (list ?? []).findIndex((item) => item.name === name);
-      const line = find(plot.layout.shapes), word = find(plot.layout.annotations);
-      if (line < 0 || word < 0) continue;
-      const at = plot._fullLayout.xaxis.type === "log" ? Math.log10(x) : x; // annotations there are in log10 units
-      Plotly.relayout(plot, {
-        [`shapes[${line}].x0`]: x, [`shapes[${line}].x1`]: x,
-        [`annotations[${word}].x`]: at, [`annotations[${word}].text`]: text,
-      });
+  // --- marks: the line of a name is moved, with its word; plotly's own way would draw all traces again -----------------
+  function slide(plot, name, x, text) {
+    const find = (list) => (list ?? []).findIndex((item) => item.name === name), { shapes, annotations } = plot.layout;
+    const line = find(shapes), word = find(annotations), axis = plot._fullLayout.xaxis;
+    if (line < 0 || word < 0) return;
+    for (const place of [`.shapelayer [data-index="${line}"]`, `.annotation[data-index="${word}"]`]) {
+      const part = plot.querySelector(place);
+      if (!part) continue;
+      part.dataset.from ??= shapes[line].x0; // where it was drawn
+      part.setAttribute("transform", `translate(${axis.d2p(x) - axis.d2p(+part.dataset.from)},0)`);
+      const said = part.querySelector(".annotation-text");
+      if (said) said.textContent = text;
     }
+    Object.assign(shapes[line], { x0: x, x1: x }); // for when plotly draws it itself
+    Object.assign(annotations[word], { x: axis.type === "log" ? Math.log10(x) : x, text });
+  }
+
+  window.moveMark = ({ plots, name, x, text }) => {
+    for (const plot of plots.map(plotOf).filter(Boolean)) slide(plot, name, x, text);
   };
 
   // --- SVG and CSV -----------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def latent_curves(units: Sequence[KVUnit], losses: Mapping[str, np.ndarray], pla
             )
     made.update_xaxes(title="share of keys and values stored", range=[0, 1], tickformat=".0%")
     made.update_yaxes(title="predicted nats above dense", type="log", exponentformat="power")
-    mark(made, keep, f"keep {keep:.0%}")
+    mark(made, keep, f"keep {keep:.0%}", name="keep")
     made.layout.annotations[-1].y = 0.93  # at its foot the curves that lose nothing would cross the word
     return made
 

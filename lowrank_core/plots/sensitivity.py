@@ -36,7 +36,7 @@ def sensitivity_curves(
         _add_measured(made, [s], points, f"{s.label}", color, symbol, 4.0, 1.0)
     made.update_xaxes(title="keep: share of the site's parameters", range=[0.05, 0.95], tickformat=".0%")
     made.update_yaxes(title="loss above dense, nats per token", type="log", exponentformat="power")
-    mark(made, keep, f"keep {keep:.0%}")
+    mark(made, keep, f"keep {keep:.0%}", name="keep")
     return made
 
 
@@ -103,6 +103,13 @@ def _add_measured(made, sites, points, name, color, symbol, width, opacity) -> N
         opacity=opacity,
         line={"color": color, "dash": "solid", "width": width},
         marker={"symbol": symbol, "size": 6, "color": color},
-        error_y={"type": "data", "symmetric": False, "array": column(up), "arrayminus": column(down), "thickness": 0.8, "width": 0},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": column(up),
+            "arrayminus": column(down),
+            "thickness": 0.8,
+            "width": 0,
+        },
         hovertemplate="%{customdata[1]}<extra>measured</extra>",
     )

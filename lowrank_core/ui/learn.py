@@ -32,13 +32,14 @@ class Learn:
     choice: gr.Dropdown
     slider: gr.Slider
     caption: gr.Markdown
+    shown: gr.State  # (step, choice) of what is drawn; None before the first opening
     field: gr.HTML
 
     @property
     def outputs(self) -> list:
         return [
             self.steps, self.words, self.question, *self.options, self.answer, self.back, self.forward,
-            self.choice, self.slider, self.plot, self.caption,
+            self.choice, self.slider, self.plot, self.caption, self.shown,
         ]  # fmt: skip
 
 
@@ -62,7 +63,9 @@ def layout() -> Learn:
         forward = gr.Button("Next", size="sm", variant="primary", elem_id="learn-next")
     gr.Markdown("## A map of the field\nWhat related systems do, and where to read about them.")
     field = gr.HTML(elem_id="field", padding=False)
-    return Learn(steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, field)
+    return Learn(
+        steps, words, question, options, answer, back, forward, drawn, choice, slider, caption, gr.State(None), field
+    )
 
 
 def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str], View]) -> None:
@@ -92,12 +95,12 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str]
             step, handlers.before(lesson, said), f"**{said.question}**", *buttons, handlers.told(said, answer),
             gr.Button(interactive=step > 1), gr.Button(interactive=step < len(LESSONS)),
             gr.Dropdown(choices=choices, value=choice, label=lesson.choice, visible=bool(choices)),
-            slider, *handlers.picture(lesson, layers, choice, value),
+            slider, *handlers.picture(lesson, layers, choice, value), (step, choice),
         ]  # fmt: skip
 
     def opened(request: gr.Request, name, step, choice, value, taken, shown):
         """Where the visitor was; at the first opening, where the lesson begins."""
-        return [*whole(request, name, step, choice, value if shown else None, taken), handlers.field_cards(), True]
+        return [*whole(request, name, step, choice, value if shown else None, taken), handlers.field_cards()]
 
     def go(by: int) -> Callable:
         def going(request: gr.Request, name, step, taken):
@@ -105,8 +108,10 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str]
 
         return going
 
-    def choose(request: gr.Request, name, step, choice, value, taken):
+    def choose(request: gr.Request, name, step, choice, value, taken, shown):
         """Another choice; the slider stays where it is if it means the same there."""
+        if (step, choice) == shown:  # gradio calls its own filling of the menu an input too
+            return [gr.skip() for _ in page.outputs]
         lesson = LESSONS[step - 1]
         choices = lesson.choices(layers_of(lesson, name, request))
         same = len({lesson.control(v) for _, v in choices}) == 1
@@ -139,11 +144,11 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str]
         return taking
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
-    at, shown = [model, page.steps], gr.State(False)
+    at = [model, page.steps]
     tab.select(
         opened,
-        [*at, page.choice, page.slider, answers, shown],
-        [*page.outputs, page.field, shown],
+        [*at, page.choice, page.slider, answers, page.shown],
+        [*page.outputs, page.field],
         trigger_mode="once",
         **quiet,
     )
@@ -151,7 +156,7 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str]
     page.back.click(go(-1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
     page.forward.click(go(1), [*at, answers], page.outputs, trigger_mode="multiple", **quiet)
     page.choice.input(
-        choose, [*at, page.choice, page.slider, answers], page.outputs, trigger_mode="always_last", **quiet
+        choose, [*at, page.choice, page.slider, answers, page.shown], page.outputs, trigger_mode="always_last", **quiet
     )
     model.change(renew, [*at, answers], page.outputs, **quiet)
     page.slider.input(

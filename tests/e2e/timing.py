@@ -22,7 +22,8 @@ PLOT = "#plot-a .js-plotly-plot .plot-container"
 WATCH = """() => {
   window.stamps = {};
   const note = (key, place, selector) => {
-    const part = document.querySelector(place), read = () => [...part.querySelectorAll(selector)].map(p => p.textContent).join();
+    const part = document.querySelector(place);
+    const read = () => [...part.querySelectorAll(selector)].map(p => p.textContent).join();
     if (!part) return;  // of a page that was not opened yet there is none
     let before = read();
     new MutationObserver(() => {
