@@ -1,5 +1,5 @@
 // What plotly's plots on the page lack: a click on a point reaches Python, and each plot can be kept
-// as SVG or CSV. `keepText` saves any text as a file.
+// as SVG or CSV. `keepText` saves any text as a file, `copyText` copies it.
 (() => {
   window.keepText = ({ name, text, kind }) => {
     const link = document.createElement("a");
@@ -7,6 +7,14 @@
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+
+  window.copyText = async ({ text, name, kind, button }) => {
+    const label = document.getElementById(button), was = label.textContent;
+    const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    if (!done) keepText({ name, text, kind }); // not on this machine and without https, a page may not copy
+    label.textContent = done ? "Copied" : "Saved";
+    setTimeout(() => { label.textContent = was; }, 1500);
   };
 
   const plotOf = (name) => document.querySelector(`#${name} .js-plotly-plot`);

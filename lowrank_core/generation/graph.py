@@ -1,4 +1,4 @@
-"""One decoding step as a CUDA graph over a static cache, without torch.compile. Not measured: written without a GPU.
+"""One decoding step as a CUDA graph over a static cache, without torch.compile.
 
 A step launches hundreds of small kernels, which takes the processor longer than it takes a GPU to run them; a graph is
 one launch. What it reads and writes must stay where it was when the graph was recorded: the token, the cache, the

@@ -19,7 +19,7 @@ from ..errors import ModelCorrupt, ModelNotFetched, ModelUnsupported
 from ..jobs import Job, Progress, job
 from ..settings import HUB_ANSWER, HUB_STALL
 from .hub_errors import said_clearly
-from .room import check_disk, check_room, size
+from .room import check_disk, check_room, in_dtype, size
 from .where import INDEX, HubId, ModelFolder, cached, checked_config, hub_id, locate, weight_bytes
 
 if TYPE_CHECKING:
@@ -35,30 +35,29 @@ SPAN = 8.0  # seconds that the speed is taken over
 
 @job
 def bring(
-    name: str | Path, token: str | None = None, device: str = "cpu", limit: int | None = None
+    name: str | Path,
+    token: str | None = None,
+    device: str = "cpu",
+    limit: int | None = None,
+    dtype: str | None = None,
 ) -> Job[ModelFolder]:
     """The ModelFolder of `demo`, a folder or a hub id (owner/name, owner/name@revision), downloaded where it must be.
 
     What is whole in the Hub's cache is taken from there without asking the Hub. `token`: by default HF_TOKEN or the
-    login; `limit`: most bytes of weights. Progress is in bytes. Raises ModelNotFound, ModelGated, ModelNotFetched,
-    ModelTooLarge, ModelUnsupported, ModelCorrupt, and leaves nothing half-written in any case.
+    login; `limit`: most bytes of weights, in `dtype` where one is asked for. Progress is in bytes. Raises
+    ModelNotFound, ModelGated, ModelNotFetched, ModelTooLarge, ModelUnsupported, ModelCorrupt, and leaves nothing
+    half-written in any case.
     """
     hub = hub_id(name)
     if hub is not None and cached(hub) is None:
-        yield from _download(hub, token, device, limit)
+        yield from _download(hub, token, device, limit, dtype)
     folder = locate(name)
-    check_room(str(name), _in_dtype(weight_bytes(folder.path), folder.config, folder.dtype_on(device)), device, limit)
+    weights = in_dtype(weight_bytes(folder.path), folder.config, dtype or folder.dtype_on(device))
+    check_room(str(name), weights, device, limit)
     return folder
 
 
-def _in_dtype(weights: int, config: dict, dtype: str) -> int:
-    """Bytes of weights in another dtype than they are stored in."""
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    width = {"float32": 4, "bfloat16": 2, "float16": 2}
-    return weights * width.get(dtype, 4) // width.get(stored, 4)
-
-
-def _download(hub: HubId, token: str | None, device: str, limit: int | None) -> Job[None]:
+def _download(hub: HubId, token: str | None, device: str, limit: int | None, dtype: str | None) -> Job[None]:
     yield Progress("download", 0, 0, "asking the Hub", unit="bytes")
     with said_clearly(hub):
         files = _wanted(hub, _look_up(hub, token))
@@ -69,8 +68,8 @@ def _download(hub: HubId, token: str | None, device: str, limit: int | None) -> 
     said = checked_config(transfer.folder, str(hub))
     _check_known(hub, said)
     stored = sum(f.size for f in weights)
-    dtype = ModelFolder(str(hub), transfer.folder, said, "").dtype_on(device)
-    check_room(str(hub), _in_dtype(stored, said, dtype), device, limit)
+    dtype = dtype or ModelFolder(str(hub), transfer.folder, said, "").dtype_on(device)
+    check_room(str(hub), in_dtype(stored, said, dtype), device, limit)
     check_disk(str(hub), transfer.total, transfer.folder)
     for file in (*(f for f in files if f not in (config, *weights)), *weights):
         yield from transfer.fetch(file)

@@ -110,7 +110,7 @@ def load_model(
     """
     register()
     target = choose_device(device)
-    folder = yield from bring.steps(name, token, str(target), limit)
+    folder = yield from bring.steps(name, token, str(target), limit, dtype)
     chosen = choose_dtype(dtype, folder, target)
     yield Progress("load", 0, 1, str(name))
     model, tokenizer = _read(folder, chosen)

@@ -27,6 +27,13 @@ def available(device: str = "cpu") -> int:
     return min(free, most - used + int(stat.get("inactive_file", 0)))  # cached files give way
 
 
+def in_dtype(weights: int, config: dict, dtype: str) -> int:
+    """Bytes of weights in another dtype than they are stored in."""
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    width = {"float32": 4, "bfloat16": 2, "float16": 2}
+    return weights * width.get(dtype, 4) // width.get(stored, 4)
+
+
 def needed(weights: int) -> int:
     """Bytes that a model with so many bytes of weights takes while it is worked on."""
     return int(weights * WORKING_ROOM)

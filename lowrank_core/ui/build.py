@@ -25,6 +25,7 @@ with without_collecting(), without_stubs():
         chat_events,
         drawing,
         export_handlers,
+        head,
         learn,
         link,
         loader,
@@ -58,7 +59,7 @@ def build(house: House | None = None) -> gr.Blocks:
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)) as page:
         model = gr.State(recipe.model)
-        gr.HTML(f"<h1>{TITLE}</h1>", padding=False, elem_id="title")
+        copy = head.layout()
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), padding=False, elem_id="strip")
         loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs():
@@ -72,6 +73,7 @@ def build(house: House | None = None) -> gr.Blocks:
                 chat_page = chat.layout(sides.choices(visit, recipe.model, house.host))
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"), house.host)
+        head.connect(copy, squeeze_page.recipe)
         see.connect(see_page, model, house)
         linked, link_read = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
         squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, linked, link_read)

@@ -24,7 +24,7 @@ from ..study.recipe import Recipe, recipe_of
 from ..types import Plan
 from .host import LOCAL, Host
 from .line import Line
-from .residents import Residents
+from .residents import Residents, Way
 from .saved import refuse, saved_at
 from .view import View, best_view
 from .visits import Visit, Visits
@@ -124,14 +124,14 @@ class House:
         """A loaded model; raises what `Residents.opening` raises and keeps the others."""
         return finish(self.opening(name))
 
-    def opening(self, name: str, token: str | None = None) -> Job[LoadedModel]:
-        """The same as a job, which may take long: it downloads."""
+    def opening(self, name: str, token: str | None = None, way: Way | None = None) -> Job[LoadedModel]:
+        """The same as a job, which may take long: it downloads. `way`: the device and dtype asked for by hand."""
         with self._importing:  # transformers cannot be imported by two threads at once
             from ..evaluation import speed  # noqa: F401
             from ..models import loading  # noqa: F401
             from ..study import compress  # noqa: F401
 
-        return (yield from self.models.opening(name, token))
+        return (yield from self.models.opening(name, token, way))
 
     def loaded(self, name: str) -> LoadedModel | None:
         """The model if it is in memory, without loading it."""

@@ -11,6 +11,7 @@ from . import loader_handlers as handlers
 from .choices import CHOICES, recipe_values, spellings
 from .house import House
 from .relay import guarded
+from .residents import Way
 from .saved import made_by
 
 
@@ -20,6 +21,8 @@ class Loader:
 
     name: gr.Dropdown
     text: gr.Dropdown
+    device: gr.Dropdown
+    dtype: gr.Dropdown
     token: gr.Textbox
     load: gr.Button
     stop: gr.Button
@@ -35,7 +38,7 @@ def layout(house: House, model: str, text: str) -> Loader:
             name = gr.Dropdown(
                 handlers.choices(house.host),
                 value=model,
-                label=f"`demo`, {what}",
+                label=f"Model: demo, {what}",
                 info="Search what fits this machine, or write a name.",
                 allow_custom_value=True,
                 filterable=True,
@@ -53,19 +56,22 @@ def layout(house: House, model: str, text: str) -> Loader:
                 min_width=220,
             )
         estimate = gr.Markdown(handlers.estimate(house.host, model, text), elem_id="model-estimate")
-        with gr.Row():
-            load = gr.Button("Load", variant="primary", elem_id="model-load", scale=2, min_width=120)
-            stop = gr.Button("Stop", elem_id="model-stop", scale=1, min_width=90)
+        with gr.Row(visible=not house.host.public):  # a public host chooses, and its visitors log in
+            devices, dtypes = handlers.ways()
+            device = gr.Dropdown(devices, value="", label="Device", elem_id="model-device", min_width=120)
+            dtype = gr.Dropdown(dtypes, value="", label="Precision", elem_id="model-dtype", min_width=120)
             token = gr.Textbox(
                 label="Hub token, for gated models",
                 type="password",
-                visible=not house.host.public,
                 max_lines=1,
                 elem_id="model-token",
                 scale=2,
                 min_width=200,
             )
-    return Loader(name, chosen, token, load, stop, estimate, gr.Markdown("", elem_id="trouble"))
+        with gr.Row():
+            load = gr.Button("Load", variant="primary", elem_id="model-load", scale=2, min_width=120)
+            stop = gr.Button("Stop", elem_id="model-stop", scale=1, min_width=90)
+    return Loader(name, chosen, device, dtype, token, load, stop, estimate, gr.Markdown("", elem_id="trouble"))
 
 
 def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_page: see.See, squeeze_page) -> None:
@@ -76,14 +82,14 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
     ]  # fmt: skip
     others = [gr.skip()] * (len(outputs) - 1)
 
-    def run(asked: str, text: str, token: str, how: str, keep: float, *choices, request: gr.Request):
+    def run(asked: str, text: str, way: Way, token: str, how: str, keep: float, *choices, request: gr.Request):
         session = request.session_hash
         values = recipe_values((asked or "").strip(), *choices)
         values |= {"dense_roles": (), "dense_blocks": (), "overrides": {}}
         if not squeeze_upload(choices):
             values["text"] = text
         recipe, view = house.recipe(values), None
-        for line, view in handlers.load(house, recipe, token or None, session):
+        for line, view in handlers.load(house, recipe, token or None, session, way):
             if view is None:
                 yield [line, *others]
         if view is None:
@@ -103,9 +109,9 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
             *squeeze.values(shown, ""), *spellings(made_by(recipe)),
         ]  # fmt: skip
 
-    def loading(request: gr.Request, asked, text, token, how, keep, *choices):
+    def loading(request: gr.Request, asked, text, device, dtype, token, how, keep, *choices):
         yield from guarded(
-            run(asked, text, token, how, keep, *choices, request=request),
+            run(asked, text, way_of(device, dtype), token, how, keep, *choices, request=request),
             lambda line: [f"{line} {handlers.KEPT}", *others],
         )
 
@@ -113,16 +119,21 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
         house.next_turn(request.session_hash)
         return handlers.STOPPED
 
-    def estimate(asked, text, upload):
-        return handlers.estimate(house.host, asked or "", text, upload)
+    def estimate(asked, text, device, dtype, upload):
+        return handlers.estimate(house.host, asked or "", text, upload, way_of(device, dtype))
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    inputs = [page.name, page.text, page.token, see_page.how, see_page.keep, *squeeze_page.choices]
-    page.load.click(loading, inputs, outputs, concurrency_limit=4, **quiet)
+    inputs = [page.name, page.text, page.device, page.dtype, page.token, see_page.how, see_page.keep]
+    page.load.click(loading, [*inputs, *squeeze_page.choices], outputs, concurrency_limit=4, **quiet)
     page.stop.click(stop, None, page.trouble, queue=False, **quiet)
-    about = [page.name, page.text, squeeze_page.upload]
-    for component in (page.name, page.text, squeeze_page.upload):
+    about = [page.name, page.text, page.device, page.dtype, squeeze_page.upload]
+    for component in about:
         component.change(estimate, about, page.estimate, trigger_mode="always_last", concurrency_limit=4, **quiet)
+
+
+def way_of(device: str | None, dtype: str | None) -> Way:
+    """What the two menus say; automatic is empty."""
+    return Way(device or None, dtype or None)
 
 
 def squeeze_upload(choices: tuple) -> str | None:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ..calibration.texts import TEXTS, Text, is_own, read_text
 from ..errors import LowRankError
-from ..models.room import available, needed
+from ..models.room import available, in_dtype, needed
 from ..models.suggestions import SUGGESTIONS, Suggestion, fitting
 from ..models.where import DEMO, ModelFolder, hub_id, locate, weight_bytes
 from ..settings import CPU_WINDOW, GPU_WINDOW, WORKING_ROOM
 from ..study.recipe import Recipe
 from .host import Host
 from .house import House
+from .residents import AUTOMATIC, Way
 from .squeeze_handlers import calibrated, told
 from .view import View
 from .words import count, size
@@ -28,8 +29,15 @@ STOPPED = f"Stopped. {KEPT}"
 BYTES_PER_TOKEN = 4  # of a text whose tokenizer is not here
 
 
-def device() -> str:
+def ways() -> tuple[list, list]:
+    """(label, value) of the devices and of the dtypes that a model can be loaded on and in by hand."""
+    return [("automatic", ""), "cpu", "cuda"], [("automatic", ""), "float32", "bfloat16", "float16"]
+
+
+def device(way: Way = AUTOMATIC) -> str:
     """The device a model would be loaded on, as far as it is known without importing torch."""
+    if way.device:
+        return way.device
     torch = sys.modules.get("torch")
     return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
 
@@ -47,15 +55,15 @@ def label(suggestion: Suggestion) -> str:
     return f"{suggestion.id} · {count(suggestion.millions * 1e6)} parameters, {size(suggestion.bytes())}{gated}"
 
 
-def estimate(host: Host, name: str, text: str, upload: str | None = None) -> str:
-    """What loading a model and calibrating it on a text would take, before either."""
+def estimate(host: Host, name: str, text: str, upload: str | None = None, way: Way = AUTOMATIC) -> str:
+    """What loading a model, in a way, and calibrating it on a text would take, before either."""
     name = name.strip()
     lines = []
     try:
         host.check_model(name)
         folder = _at_hand(name)
-        lines.append(memory_line(host, name, folder))
-        lines.append(tokens_line(read_text(upload or text), folder))
+        lines.append(memory_line(host, name, folder, way))
+        lines.append(tokens_line(read_text(upload or text), folder, device(way)))
     except LowRankError as error:
         lines.append(f"{error.message} {error.hint}")
     return "\n\n".join(filter(None, lines))
@@ -71,19 +79,21 @@ def _at_hand(name: str) -> ModelFolder | None:
         return None
 
 
-def memory_line(host: Host, name: str, folder: ModelFolder | None) -> str:
+def memory_line(host: Host, name: str, folder: ModelFolder | None, way: Way = AUTOMATIC) -> str:
     """What a model weighs, what working on it takes, and what there is."""
-    where, free = device(), available(device())
+    where, free = device(way), available(device(way))
     if folder is not None:
-        weights = weight_bytes(folder.path)
+        stored = weight_bytes(folder.path)
+        weights = in_dtype(stored, folder.config, way.dtype or folder.dtype_on(where))
         what = "On this machine, saved compressed:" if folder.compressed else "On this machine"
     else:
         suggestion = next((s for s in SUGGESTIONS if s.id == hub_id(name).id), None)
         if suggestion is None:
             return "Not downloaded. The Hub is asked for its size first: what does not fit is not downloaded."
-        weights, what = suggestion.bytes(), "A download of"
+        stored, what = suggestion.bytes(), "A download of"
+        weights = 2 * stored if way.dtype == "float32" else stored
         what = "Gated: accept its terms on the Hub first. " + what if suggestion.gated else what
-    line = f"{what} {size(weights)} of weights; about {size(needed(weights))} of {where.upper()} memory to work on, "
+    line = f"{what} {size(stored)} of weights; about {size(needed(weights))} of {where.upper()} memory to work on, "
     line += f"{size(free)} are free."
     limit = host.model_bytes
     if limit is not None and weights > limit:
@@ -91,10 +101,10 @@ def memory_line(host: Host, name: str, folder: ModelFolder | None) -> str:
     return line if needed(weights) <= free else f"**Too large for this machine.** {line}"
 
 
-def tokens_line(text: Text, folder: ModelFolder | None) -> str:
+def tokens_line(text: Text, folder: ModelFolder | None, where: str = "cpu") -> str:
     """How many tokens of the text are read, and whether they are too few to tell a layer's inputs apart."""
     context = folder.context if folder else CPU_WINDOW
-    window = min(CPU_WINDOW if device() == "cpu" else GPU_WINDOW, context)
+    window = min(CPU_WINDOW if where == "cpu" else GPU_WINDOW, context)
     asked = Recipe().windows * window
     if is_own(text):
         return f"The model writes {asked:,} tokens itself, which takes a while."
@@ -132,12 +142,14 @@ def tokens_of(text: Text, folder: ModelFolder | None, enough: int) -> tuple[int,
     return tokens, True
 
 
-def load(house: House, recipe: Recipe, token: str | None, session: str) -> Generator[tuple[str, View | None]]:
+def load(
+    house: House, recipe: Recipe, token: str | None, session: str, way: Way = AUTOMATIC
+) -> Generator[tuple[str, View | None]]:
     """Lines that say how loading goes, and with the last one the View of the model, calibrated; none where it was
     stopped, by a newer turn. A download does not hold the device."""
     turn = house.next_turn(session)
     yield "Loading …", None
-    for _, line in told(house.waiting(house.opening(recipe.model, token), session, turn)):
+    for _, line in told(house.waiting(house.opening(recipe.model, token, way), session, turn)):
         yield line, None
     if house.visit(session).turn == turn:
         for _, line in calibrated(house, recipe, session, turn):

@@ -6,6 +6,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ModelTooLarge
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
 
 
+@dataclass(frozen=True)
+class Way:
+    """The device and the dtype that a model is to be loaded on and in; None: chosen for it, see `load_model`."""
+
+    device: str | None = None
+    dtype: str | None = None
+
+
+AUTOMATIC = Way()
+
+
 class Residents:
     """Loaded models by name, within the host's limits; `forget` is told of each that is given up."""
 
@@ -25,6 +37,7 @@ class Residents:
         self._tables = threading.Lock()  # around the dicts, never during work
         self._guards: dict[str, threading.Lock] = {}
         self._models: OrderedDict[str, tuple[LoadedModel, int]] = OrderedDict()  # in the order of use, with its bytes
+        self._asked: dict[str, Way] = {}  # name → how somebody last asked for it
         self._users: Counter[str] = Counter()  # name → jobs that run on it
 
     def get(self, name: str) -> LoadedModel | None:
@@ -39,8 +52,11 @@ class Residents:
         with self._tables:
             return sum(held for _, held in self._models.values())
 
-    def opening(self, name: str, token: str | None = None) -> Job[LoadedModel]:
-        """The model, downloaded and loaded where it is not in memory or changed on disk.
+    def opening(self, name: str, token: str | None = None, way: Way | None = None) -> Job[LoadedModel]:
+        """The model, downloaded and loaded where it is not in memory, changed on disk, or is asked for in another way.
+
+        `way`: the device and the dtype to load it on and in; by default as it was last asked for. A public host chooses
+        both itself: its visitors share its models.
 
         Raises what `load_model` raises, and ModelTooLarge where models in use leave no room for it; the others are
         kept then. On a public host no visitor's download uses the host's own token.
@@ -49,15 +65,18 @@ class Residents:
 
         self.host.check_model(name)
         with self._guard(name), self.using(name):  # one visitor's loading does not hold up another's model
+            before = self._asked.get(name, AUTOMATIC)
+            way = before if way is None or self.host.public else way
             loaded = self.get(name)
-            if loaded is not None and loaded.folder.fingerprint == locate(name).fingerprint:
+            if loaded is not None and way == before and loaded.folder.fingerprint == locate(name).fingerprint:
                 with self._tables:
                     if name in self._models:
                         self._models.move_to_end(name)
                 return loaded
             own = token or (False if self.host.public else None)
-            loaded = yield from load_model.steps(name, token=own, limit=self.host.model_bytes)
+            loaded = yield from load_model.steps(name, way.device, way.dtype, own, self.host.model_bytes)
             self._keep(name, loaded)
+            self._asked[name] = way
             return loaded
 
     @contextmanager

@@ -1,17 +1,24 @@
 """The loader: what fits, what it takes, text enough or not; loading from a stand-in hub, stopped and failed."""
 
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
 from lowrank_core.errors import ModelNotFound
+from lowrank_core.jobs import finish
 from lowrank_core.models import hub as hubs
 from lowrank_core.models import suggestions
+from lowrank_core.models.where import locate
+from lowrank_core.store import Store
 from lowrank_core.ui import loader_handlers as handlers
 from lowrank_core.ui.host import LOCAL, PUBLIC
+from lowrank_core.ui.house import House
 from lowrank_core.ui.relay import guarded
+from lowrank_core.ui.residents import Way
 from tests.models.stand_in import Hub, serving
 
 NAME = "owner/tiny"
@@ -116,6 +123,38 @@ def test_a_token_is_handed_to_the_hub_and_not_shown(house, online, tiny) -> None
         assert "gated" in list(guarded(pressed(house, NAME), lambda line: (line, None)))[-1][0]
         told = list(pressed(house, NAME, secret))
     assert told[-1][1].ready and not any(secret in line for line, _ in told)
+
+
+def test_device_and_dtype_by_hand(house, tiny) -> None:
+    """They are said beforehand, hold until others are asked for, and a device that is not there changes nothing."""
+    recipe = house.recipe({"model": str(tiny), "text": "demo", "windows": 4, "window": 32})
+    narrow, wide = Way("cpu", "bfloat16"), Way(None, "float32")
+
+    def loaded(way: Way) -> str:
+        *_, (_, view) = handlers.load(house, recipe, None, "a", way)
+        assert view.ready and view.study.setting(4).dtype == house.loaded(str(tiny)).dtype
+        return house.loaded(str(tiny)).dtype
+
+    assert loaded(narrow) == "bfloat16" and house.model(str(tiny)).dtype == "bfloat16"
+    told = list(guarded(handlers.load(house, recipe, None, "b", Way("gpu", None)), lambda line: (line, None)))
+    assert "no device 'gpu'" in told[-1][0] and house.loaded(str(tiny)).dtype == "bfloat16"
+    assert loaded(wide) == "float32" and loaded(narrow) == "bfloat16"
+    assert loaded(handlers.AUTOMATIC) == "float32", "as its folder says"
+
+
+def test_a_dtype_weighs_what_it_weighs(monkeypatch) -> None:
+    monkeypatch.setattr(handlers, "available", lambda device: 10_000_000_000)
+    twice = handlers.estimate(LOCAL, "Qwen/Qwen3-0.6B", "demo", way=Way(None, "float32"))
+    assert "A download of 1.19 GB" in twice and "3.1 GB of CPU memory" in twice
+    whole, half = (handlers.memory_line(LOCAL, "demo", locate("demo"), Way("cpu", d)) for d in ("float32", "bfloat16"))
+    taken = [float(re.search(r"about ([\d.]+) MB", line)[1]) for line in (whole, half)]
+    assert taken[0] == pytest.approx(2 * taken[1], rel=0.02)
+
+
+def test_visitors_of_a_public_host_do_not_choose(tmp_path) -> None:
+    house = House(Store(tmp_path), replace(PUBLIC, model_bytes=None, resident_bytes=None))
+    finish(house.opening("demo", None, Way("cpu", "bfloat16")))
+    assert house.loaded("demo").dtype == "float32"
 
 
 def test_a_public_host_takes_no_folder(tiny) -> None:
