@@ -43,7 +43,7 @@ def quality_plot(rows: Iterable[Result], text: str, dense_perplexity: float) -> 
             marker={"symbol": symbol, "size": 7},
         )
     made.update_xaxes(title="keep: share of the layers' parameters", tickformat=".0%")
-    made.update_yaxes(title=f"nats per token above dense, {text}", type="log")
+    made.update_yaxes(title=f"nats above dense, {text}", type="log")
     made.update_layout(title=f"{text}: the dense model has perplexity {dense_perplexity:.3f}")
     return made
 
