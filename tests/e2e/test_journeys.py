@@ -60,7 +60,7 @@ def test_a_researcher_drags(page):
 
 def test_measuring_stops_and_goes_on(page, tmp_path):
     text = tmp_path / "own.txt"
-    text.write_text("The old fox walked to the river and looked at the water. " * 1500)
+    text.write_text("The old fox walked to the river and looked at the water. " * 500)
     open_squeeze(page)
     page.get_by_text("Calibration text and more").click()
     page.locator("input[type=file]").first.set_input_files(text)
