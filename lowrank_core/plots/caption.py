@@ -94,7 +94,9 @@ def spectrum_caption(spectra: Sequence[Spectrum], labels: Mapping[str, str], ran
 
 def sensitivity_caption(measured: int, total: int) -> str:
     """How much of the table is measured."""
-    return f"{measured} of {total} points measured (solid); the rest is predicted from spectra (dashed, hollow)."
+    many = f"{measured} of {total}" if measured < total else f"All {total}"
+    how = "predictions from spectra are dashed and hollow"
+    return f"{many} points measured (solid); {how}. Losses below 10⁻⁵ are drawn at it."
 
 
 def plan_caption(plan: Plan, sites: Sequence[Site]) -> str:

@@ -41,10 +41,10 @@ def latent_curves(units: Sequence[KVUnit], losses: Mapping[str, np.ndarray], pla
                 marker={"symbol": "circle-open", "size": 9, "color": shade, "line": {"width": 2}},
                 hovertemplate="%{customdata[0]}: %{customdata[1]} latents in the plan<extra></extra>",
             )
-    made.update_xaxes(title="share of keys and values stored", range=[0, 1], tickformat=".0%")
-    made.update_yaxes(title="predicted nats above dense", type="log", exponentformat="power")
+    made.update_xaxes(title="share of keys and values stored", range=[0, 1.06], tickformat=".0%")
+    made.update_yaxes(title="predicted nats above dense", type="log", exponentformat="power", dtick=1)
     mark(made, keep, f"keep {keep:.0%}", name="keep")
-    made.layout.annotations[-1].y = 0.93  # at its foot the curves that lose nothing would cross the word
+    made.layout.annotations[-1].update(y=1, yanchor="top", textangle=-90)  # upright: there is room at 100 %, too
     return made
 
 

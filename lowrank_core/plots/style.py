@@ -32,7 +32,8 @@ def figure(height: int = 340, **layout) -> go.Figure:
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
         "autosize": True,
         "hovermode": "closest",
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 11}, "maxheight": 0.25},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 11}, "maxheight": 0.37,
+                   "tracegroupgap": 0},  # fmt: skip
         "template": "none",
     }
     return go.Figure(layout={**base, **axes, **layout})

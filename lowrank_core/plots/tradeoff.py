@@ -17,7 +17,7 @@ def tradeoff(
 
     Bytes in MB (10⁶); each measured dict has method, bytes, perplexity, label, now, and may have a key for clicks.
     """
-    made, looks = figure(height=360), look(labels)
+    made, looks = figure(height=400), look(labels)
     for method, row in curves.items():
         color, _, symbol = looks[method]
         made.add_scatter(

@@ -62,7 +62,7 @@ def build(house: House | None = None) -> gr.Blocks:
         copy = head.layout()
         strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), padding=False, elem_id="strip")
         loading = loader.layout(house, recipe.model, recipe.text)
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("See", id="see"):
                 see_page = see.layout(view)
             with gr.Tab("Learn", id="learn") as learn_tab:

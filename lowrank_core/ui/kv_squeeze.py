@@ -9,6 +9,7 @@ import gradio as gr
 from .. import plots
 from ..errors import LowRankError
 from ..kv.plan import KVPlan
+from . import plot
 from .view import View
 from .words import percent, size
 
@@ -83,6 +84,5 @@ def values(view: View) -> list:
 def layout(view: View, readout: gr.Markdown) -> KVPart:
     """Plot H, filled with the bundled study; `readout` stands beside the slider."""
     first = draw(view)
-    gr.Markdown("### H · The KV cache")
-    plot = gr.Plot(first and first.plot, show_label=False, elem_id="plot-h")
-    return KVPart(plot, gr.Markdown(first.caption if first else UNKNOWN, elem_classes="caption"), readout)
+    shown, caption = plot.drawn("H", "The KV cache", first and first.plot, first.caption if first else UNKNOWN)
+    return KVPart(shown, caption, readout)

@@ -186,7 +186,6 @@ def layout(plan: str, said: str, view: View) -> Squeeze:
                 captions.append(caption)
                 picked.append(plot.pick(shown.elem_id))
             kv = kv_squeeze.layout(view, kv_readout)
-            plot.tools("plot-h", "The KV cache")
     return Squeeze(
         method,
         allocator,

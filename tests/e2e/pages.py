@@ -12,7 +12,7 @@ SETTLED = """() => [...document.querySelectorAll('[id^=plot-]:not([id$=-pick])')
     && Math.abs(p.clientWidth - p._fullLayout.width) < 2)"""
 
 # gradio keeps all names in a hidden row, by which it measures which of them fit
-NAMES = "[...document.querySelector('.tab-wrapper .visually-hidden').children].map(t => t.textContent.trim())"
+NAMES = "[...document.querySelectorAll(`.tab-container button[role=tab]`)].map(t => t.textContent.trim())"
 
 
 def open_page(browser: Browser, address: str, width: int, scheme: str) -> Page:
@@ -27,7 +27,7 @@ def open_page(browser: Browser, address: str, width: int, scheme: str) -> Page:
 
 
 def tabs(page: Page) -> Iterator[str]:
-    """The name of every page, each opened and drawn; tabs that a narrow window hides are in its menu."""
+    """The name of every page, each opened and drawn."""
     for name in page.evaluate(NAMES):
         open_tab(page, name)
         yield name
@@ -35,12 +35,6 @@ def tabs(page: Page) -> Iterator[str]:
 
 def open_tab(page: Page, name: str) -> None:
     """Open a page by its name."""
-    tab = page.get_by_role("tab", name=name, exact=True)
-    shown = next((t for t in tab.all() if t.is_visible()), None)
-    if shown is None:
-        page.locator(".overflow-menu > button").first.click()
-        page.locator(".overflow-dropdown button", has_text=name).first.click()
-    else:
-        shown.click()
+    page.get_by_role("tab", name=name, exact=True).click()
     page.wait_for_function(SETTLED, timeout=20_000)
     page.wait_for_timeout(300)
