@@ -28,6 +28,13 @@ class Progress:
 Job = Generator[Progress, None, T]
 
 
+def left(seconds: float) -> str:
+    """A time to wait as people read it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def finish(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
     """What the job returns, after running it to its end."""
     while True:

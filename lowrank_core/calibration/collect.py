@@ -34,7 +34,7 @@ def collect(loaded: LoadedModel, windows: Tensor, on_group: OnGroup, done: froze
     batches = [b.to(device) for b in windows.split(BATCH)]
     hidden = [runner.embed(ids) for ids in batches]
     tokens = tuple(loaded.tokenizer.batch_decode(windows[0, :SHOWN_TOKENS, None]))
-    last = max(s.block for s in anatomy.sites)
+    last = max((v[0].block for k, v in anatomy.groups.items() if k not in done), default=-1)
     for index in range(last + 1):
         groups = {k: v for k, v in anatomy.groups.items() if v[0].block == index and k not in done}
         moments = {k: Moments.zeros(v[0].d_in, device) for k, v in groups.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelCorrupt, ModelNotFetched, ModelUnsupported
-from ..jobs import Job, Progress, job
+from ..jobs import Job, Progress, job, left
 from ..settings import HUB_ANSWER, HUB_STALL
 from .hub_errors import said_clearly
 from .room import check_disk, check_room, in_dtype, size
@@ -271,13 +271,6 @@ def _in_pieces() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = before
-
-
-def left(seconds: float) -> str:
-    """A time to wait as people read it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _endpoint() -> str | None:

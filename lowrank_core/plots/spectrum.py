@@ -19,9 +19,17 @@ def spectrum(
     cost_per_rank: int,
     planned: int | None = None,
 ) -> go.Figure:
-    """σ_i / σ_1 of the weight as each method sees it, log-log; marked: the chosen rank, break-even, the plan's rank."""
+    """σ_i / σ_1 of the weight as each method sees it, log-log; marked: the chosen rank, break-even, the plan's rank.
+
+    Methods that see the same, as NSVD's first cut is ASVD's, share a line.
+    """
     made, looks = figure(), look(labels)
+    seen: list[tuple[np.ndarray, go.Scatter]] = []
     for s in spectra:
+        same = next((line for sigma, line in seen if np.array_equal(sigma, s.sigma)), None)
+        if same is not None:
+            same.name += f", {labels[s.method]}"
+            continue
         color, dash, _ = looks[s.method]
         i = np.arange(1, len(s.sigma) + 1)
         top = max(float(s.sigma[0]), 1e-30)
@@ -36,6 +44,7 @@ def spectrum(
             hovertemplate="i = %{x}, σ = %{customdata[0]:.3g}<br>energy kept %{customdata[1]:.2f} %<br>"
             "%{customdata[2]:,} parameters<extra>" + labels[s.method] + "</extra>",
         )
+        seen.append((s.sigma, made.data[-1]))
     made.update_xaxes(title="index i of the singular value", type="log")
     made.update_yaxes(title="σᵢ / σ₁", type="log")
     mark_log(made, break_even, "break-even", dash="dot")
@@ -85,8 +94,7 @@ def cut_error(
             hovertemplate="rank %{x}: error %{y:.3%}<extra>" + labels[method] + ", measured on held-out text</extra>",
         )
     made.update_xaxes(title="rank")
-    title = "output error: dashed predicted, solid held out" if measured else "output error, predicted"
-    made.update_yaxes(title=title, type="log", tickformat=".0e")
+    made.update_yaxes(title="output error" if measured else "output error, predicted", type="log", tickformat=".0e")
     mark(made, break_even, "break-even", dash="dot")
     made.layout.annotations[-1].y = 0.12
     if rank is not None:

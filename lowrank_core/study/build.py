@@ -3,7 +3,7 @@
 Every function is a job; stopped at any yield it keeps what it stored, and the next run goes on from there.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -91,12 +91,15 @@ class Workbench:
 
     # --- statistics -------------------------------------------------------------------------------------------
 
-    def calibrate(self) -> Job[None]:
-        """Statistics of every input group, as far as they are not stored."""
+    def calibrate(self, only: Collection[str] | None = None) -> Job[None]:
+        """Statistics of every input group, or of these ones only, as far as they are not stored."""
         groups = self.loaded.anatomy.groups
-        done = frozenset(
-            k for k in groups if self.store.read(self.source.channels(k)) and self.store.read(self.source.gram(k))
-        )
+
+        def needless(key: str) -> bool:
+            known = self.store.read(self.source.channels(key)) and self.store.read(self.source.gram(key))
+            return bool(known) or (only is not None and key not in only)
+
+        done = frozenset(k for k in groups if needless(k))
 
         def keep(group: str, moments: Moments, shown: TokenMap) -> None:
             self.store.write(self.source.channels(group), artefacts.pack_summary(summary(group, moments, shown)))
@@ -112,9 +115,11 @@ class Workbench:
             windows = yield from self.read_windows()
             yield from collect(self.loaded, windows, keep, done)
 
-    def collect_fisher(self) -> Job[None]:
-        """The output-gradient moments of every site, as far as they are not stored; over all calibration windows."""
-        done = frozenset(p for p in self.sites if self.store.read(self.source.fisher(p)))
+    def collect_fisher(self, only: Collection[str] | None = None) -> Job[None]:
+        """The output-gradient moments of every site, or of these ones only, as far as they are not stored; over all
+        calibration windows."""
+        wanted = self.sites if only is None else only
+        done = frozenset(p for p in self.sites if p not in wanted or self.store.read(self.source.fisher(p)))
         if len(done) == len(self.sites):
             return
 

@@ -10,7 +10,7 @@ from ..methods import METHODS
 from ..types import Unit
 from .build import Workbench
 
-RANKS = 14  # of each curve, evenly spaced on a log axis
+FEW, NEAR = 11, 6  # ranks of each curve: evenly spaced on a log axis, and towards the full rank
 
 
 @job
@@ -21,15 +21,16 @@ def held_out_error(bench: Workbench, other: Workbench, units: Iterable[Unit]) ->
     The statistics of both are collected where they are not stored.
     """
     units, found = tuple(units), {}
-    yield from bench.calibrate()
-    yield from other.calibrate()
+    for of in (bench, other):
+        yield from of.calibrate({units[0].group})
     if any(METHODS[u.method].gradients(u.settings) for u in units):
-        yield from bench.collect_fisher()
+        yield from bench.collect_fisher({s.path for s in units[0].sites})
     weight = bench.unit_weight(units[0])
     gram = other.statistics(Unit(units[0].sites, "svd")).gram
     seen = weight @ gram  # (m, n)
     energy = float((seen * weight).sum().clamp_min(torch.finfo(torch.float64).tiny))
-    ranks = np.unique(np.geomspace(1, units[0].max_rank, RANKS).round().astype(int))
+    full = units[0].max_rank
+    ranks = np.unique(np.r_[np.geomspace(1, full, FEW), full - np.geomspace(1, full / 2, NEAR)].round().astype(int))
     for i, unit in enumerate(units):
         errors = []
         for rank in ranks:

@@ -59,8 +59,7 @@ def build(house: House | None = None) -> gr.Blocks:
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, FILES_KEPT)) as page:
         model = gr.State(recipe.model)
-        copy = head.layout()
-        strip = gr.HTML(drawing.header(view, plan, recipe, "idle", house.memory_line()), padding=False, elem_id="strip")
+        top = head.layout(drawing.header(view, plan, recipe, house.memory_line()))
         loading = loader.layout(house, recipe.model, recipe.text)
         with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("See", id="see"):
@@ -73,15 +72,15 @@ def build(house: House | None = None) -> gr.Blocks:
                 chat_page = chat.layout(sides.choices(visit, recipe.model, house.host))
             with gr.Tab("Measure", id="measure"):
                 measure_page = measure.layout(export_handlers.code(recipe, "factored"), house.host)
-        head.connect(copy, squeeze_page.recipe)
-        see.connect(see_page, model, house)
+        head.connect(top, house, squeeze_page.recipe)
+        see.connect(see_page, model, house, top)
         linked, link_read = link.connect(page, house, squeeze_page, loading.name, loading.trouble)
-        squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, strip, linked, link_read)
+        squeeze_events.connect(squeeze_page, squeeze_tab, house, model, house.recipe, top, linked, link_read)
         learn.connect(learn_page, learn_tab, model, house.dense_view)
-        chat_events.connect(chat_page, squeeze_page, house, model, house.recipe)
-        measure_events.connect(measure_page, squeeze_page, house, model, house.recipe)
+        chat_events.connect(chat_page, squeeze_page, house, model, house.recipe, top)
+        measure_events.connect(measure_page, squeeze_page, house, model, house.recipe, top)
         api.connect(house)
-        loader.connect(loading, house, model, strip, see_page, squeeze_page)
+        loader.connect(loading, house, model, top, see_page, squeeze_page)
 
         def leave(request: gr.Request):
             house.leave(request.session_hash)

@@ -18,6 +18,7 @@ from . import sides
 from .chat import VOTES, Chat
 from .chat_handlers import Options
 from .choices import named, recipe_values
+from .head import Head, telling
 from .house import House
 from .relay import explain, guarded
 from .saving import file, saves
@@ -27,7 +28,9 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SKIP = gr.skip()
 
 
-def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe]) -> None:
+def connect(
+    page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], head: Head
+) -> None:
     """One message to both models, as streams; Stop, Retry, Clear, the blind vote and the files."""
     shown = [page.left, page.right, page.left_note, page.right_note, page.between, page.strip, page.status]
     answered = [*shown, page.box, page.held, page.voting, page.verdict]
@@ -90,11 +93,12 @@ def connect(page: Chat, squeeze: Squeeze, house: House, model: gr.State, make_re
     inputs = [
         model, *squeeze.choices, *sides_chosen, page.left, page.right, page.box, *page.options, page.blind, page.held,
     ]  # fmt: skip
+    replying, replied = telling(house, answer), [*answered, head.job]
     gr.on(
-        [page.send.click, page.box.submit], answer, inputs, answered, concurrency_limit=8, trigger_mode="once", **QUIET
+        [page.send.click, page.box.submit], replying, inputs, replied, concurrency_limit=8, trigger_mode="once", **QUIET
     )
     page.retry.click(take_back, [page.left, page.right], [page.left, page.right, page.box], **QUIET).then(
-        answer, inputs, answered, concurrency_limit=8, **QUIET
+        replying, inputs, replied, concurrency_limit=8, **QUIET
     )
     page.stop.click(stop, None, None, queue=False, **QUIET)
     page.clear.click(clear, page.held, answered, **QUIET)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import zero
+from .running import States
 
 if TYPE_CHECKING:
     from .house import House
 
-States = Generator[tuple[Any, str], None, Any]  # what is shown, or None, and the status beside it
 BEAT = 0.5  # seconds between two looks at a place in the line
 
 
@@ -37,13 +37,13 @@ def one_job(lane: Callable[[str], str] = own_lane) -> Callable[[Callable[..., St
         @functools.wraps(handler)
         def run(house: House, *args, **kwargs) -> States:
             bound = signature.bind(house, *args, **kwargs).arguments
-            visit = house.visit(lane(bound["session"]))
-            with house.models.using((bound.get("recipe") or bound["grid"]).model):
+            own = lane(bound["session"])
+            model = (bound.get("recipe") or bound["grid"]).model
+            with house.models.using(model), house.jobs.running(own) as job:
                 rest = [v for k, v in bound.items()][1:]
                 steps = zero.steps(house, name, bound["session"], rest) if house.zero else handler(*bound.values())
-                if house.line is None:
-                    return (yield from steps)
-                return (yield from _in_line(house, visit, steps))
+                steps = steps if house.line is None else _in_line(house, house.visit(own), steps)
+                return (yield from job.following(steps))
 
         return run
 

@@ -200,10 +200,10 @@ def measured_line(dense: Measurement, now: Measurement) -> str:
     )
 
 
-def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, memory: str = "") -> str:
-    """The strip's HTML: what is loaded, what it weighs, what it became, what runs."""
+def header(view: View | None, plan: Plan | None, recipe: Recipe, memory: str = "") -> str:
+    """The strip's HTML: what is loaded, what it weighs, what it became."""
     if view is None or view.body is None:
-        return f"<span>{recipe.model}</span><span>{status}</span>"
+        return f"<span>{recipe.model}</span>"
     body, source = view.body, view.study.source
     now, what = "", "saved compressed" if view.saved else "dense"
     if view.saved:
@@ -220,5 +220,5 @@ def header(view: View | None, plan: Plan | None, recipe: Recipe, status: str, me
         f"<span><b>{view.study.folder.path.name if recipe.model != 'demo' else 'demo'}</b> @ {source.model[:7]} · "
         f"{source.dtype} · {source.device}</span>"
         f"<span>{what} {count(body.parameters)} · {size(body.parameters * body.element_size)}</span>"
-        f"{now}{memory}<span>{status}</span>"
+        f"{now}{memory}"
     )

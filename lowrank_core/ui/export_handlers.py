@@ -21,7 +21,8 @@ from . import drawing, see_handlers, sides
 from .choices import named
 from .device import one_job
 from .house import House
-from .measure_handlers import drawn, lane_of, table, told
+from .measure_handlers import drawn, lane_of, table
+from .running import told
 from .saved import made_by, saved_at, saved_in
 from .sides import Ready, Side
 from .view import View
@@ -85,7 +86,8 @@ def push(
             yield None, "Stopped. Nothing was uploaded."
             return
         steps = upload.steps(target, repository.strip(), token, private=not public)
-        done = yield from told(house.waiting(steps, lane, house.visit(lane).turn))
+        with house.jobs.running(lane) as job:
+            done = yield from job.following(told(house.waiting(steps, lane, house.visit(lane).turn)))
     kind = "public" if public else "private"
     yield None, f"Uploaded to {done.url} ({kind}, {size(done.bytes)})." if done else "Stopped."
 

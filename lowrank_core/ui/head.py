@@ -1,10 +1,16 @@
-"""The first line of the page: its title, the recipe to take along, and what the pages are for."""
+"""The head of the page: its title, the recipe to take along, what is loaded and what runs, and how to stop it."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import gradio as gr
 
 from .front import TITLE
+from .house import House
+from .running import IDLE
 
 COPIED = "(recipe) => window.copyText({ text: recipe, name: 'recipe.yaml', kind: 'text/yaml', button: 'copy-recipe' })"
 HELP = f"""<h1>{TITLE}</h1>
@@ -22,13 +28,48 @@ follows by itself.</p>
 </div>"""
 
 
-def layout() -> gr.Button:
-    """The line; returns its Copy recipe."""
+@dataclass(frozen=True)
+class Head:
+    """The components."""
+
+    copy: gr.Button
+    strip: gr.HTML  # what is loaded
+    job: gr.HTML  # what runs
+    stop: gr.Button
+
+
+def layout(strip: str) -> Head:
+    """Two lines: the title, and the strip with what is loaded."""
     with gr.Row(elem_id="head"):
         gr.HTML(HELP, padding=False, elem_id="title")
-        return gr.Button("Copy recipe", size="sm", elem_id="copy-recipe", elem_classes="small")
+        copy = gr.Button("Copy recipe", size="sm", elem_id="copy-recipe", elem_classes="small")
+    with gr.Row(elem_id="loaded"):
+        loaded = gr.HTML(strip, padding=False, elem_id="strip")
+        job = gr.HTML(IDLE, padding=False, elem_id="job")
+        stop = gr.Button("Stop", size="sm", elem_id="job-stop", elem_classes="small")
+    return Head(copy, loaded, job, stop)
 
 
-def connect(copy: gr.Button, recipe: gr.Code) -> None:
-    """A click copies the recipe's YAML; where the browser forbids that, it is saved as a file."""
-    copy.click(None, recipe, None, js=COPIED, show_progress="hidden", api_visibility="private")
+def connect(head: Head, house: House, recipe: gr.Code) -> None:
+    """A click copies the recipe's YAML; where the browser forbids that, it is saved as a file. Stop stops all jobs."""
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    head.copy.click(None, recipe, None, js=COPIED, **quiet)
+
+    def stop(request: gr.Request):
+        house.stop(request.session_hash)
+
+    head.stop.click(stop, None, None, queue=False, **quiet)
+
+
+def telling(house: House, handler: Callable) -> Callable:
+    """The handler of a job, a generator of lists of values, with one more in each: what runs, for `Head.job`."""
+
+    @functools.wraps(handler)
+    def run(*args, **kwargs):
+        session = next(a.session_hash for a in (*args, *kwargs.values()) if isinstance(a, gr.Request))
+        values = []
+        for values in handler(*args, **kwargs):
+            yield [*values, house.jobs.line(session)]
+        yield [*values, house.jobs.line(session)]  # gradio sends the last ones twice anyhow
+
+    return run

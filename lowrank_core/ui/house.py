@@ -25,6 +25,7 @@ from ..types import Plan
 from .host import LOCAL, Host
 from .line import Line
 from .residents import Residents, Way
+from .running import Jobs
 from .saved import refuse, saved_at
 from .view import View, best_view
 from .visits import Visit, Visits
@@ -47,7 +48,7 @@ class House:
     def __init__(self, store: Store | None = None, host: Host = LOCAL):
         self.store, self.host = store or open_store(), host
         self.models = Residents(host, self._forget)
-        self.visits = Visits()
+        self.visits, self.jobs = Visits(), Jobs()
         self.line = None if host.slice_seconds is None else Line(host.slice_seconds)
         self.zero: Callable[..., Generator] | None = None  # on ZeroGPU: runs a handler in a worker
         self._device = threading.Lock()  # held for one step of a job at a time, so that jobs take turns
@@ -85,6 +86,12 @@ class House:
         visit.turn += 1
         visit.stopped = False
         return visit.turn
+
+    def stop(self, session: str) -> None:
+        """Whatever runs for a session stops at its next step."""
+        for lane in {session, *(job.lane for job in self.jobs.of(session))}:
+            self.next_turn(lane)
+            self.visit(lane).stopped = True
 
     def recipe(self, values: dict[str, Any]) -> Recipe:
         """The Recipe of untrusted values, where this host follows it."""

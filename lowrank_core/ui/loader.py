@@ -9,6 +9,7 @@ import gradio as gr
 from . import drawing, see, squeeze, squeeze_events
 from . import loader_handlers as handlers
 from .choices import CHOICES, recipe_values, spellings
+from .head import Head, telling
 from .house import House
 from .relay import guarded
 from .residents import Way
@@ -74,10 +75,10 @@ def layout(house: House, model: str, text: str) -> Loader:
     return Loader(name, chosen, device, dtype, token, load, stop, estimate, gr.Markdown("", elem_id="trouble"))
 
 
-def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_page: see.See, squeeze_page) -> None:
+def connect(page: Loader, house: House, model: gr.State, head: Head, see_page: see.See, squeeze_page) -> None:
     """Load calibrates what is new, then every page reads it; a failure or a stop leaves the earlier model in place."""
     outputs = [
-        page.trouble, model, strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles,
+        page.trouble, model, head.strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles,
         squeeze_page.dense_blocks, squeeze_page.text, *squeeze_page.shown, squeeze_page.command, squeeze_page.recipe,
     ]  # fmt: skip
     others = [gr.skip()] * (len(outputs) - 1)
@@ -102,7 +103,7 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
             status = view.saved.sentence(house.host, view.units, view.removed(plan))
         shown = drawing.draw(view, visit, plan, view.points, None, status)
         yield [
-            "", recipe.model, squeeze_events.strip_value(house, recipe, session, "idle"), *see.whole(view, how, keep),
+            "", recipe.model, squeeze_events.strip_value(house, recipe, session), *see.whole(view, how, keep),
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
             gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]), text,
@@ -124,7 +125,9 @@ def connect(page: Loader, house: House, model: gr.State, strip: gr.HTML, see_pag
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [page.name, page.text, page.device, page.dtype, page.token, see_page.how, see_page.keep]
-    page.load.click(loading, [*inputs, *squeeze_page.choices], outputs, concurrency_limit=4, **quiet)
+    page.load.click(
+        telling(house, loading), [*inputs, *squeeze_page.choices], [*outputs, head.job], concurrency_limit=4, **quiet
+    )
     page.stop.click(stop, None, page.trouble, queue=False, **quiet)
     about = [page.name, page.text, page.device, page.dtype, squeeze_page.upload]
     for component in about:

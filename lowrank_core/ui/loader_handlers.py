@@ -19,7 +19,8 @@ from ..study.recipe import Recipe
 from .host import Host
 from .house import House
 from .residents import AUTOMATIC, Way
-from .squeeze_handlers import calibrated, told
+from .running import told
+from .squeeze_handlers import calibrated
 from .view import View
 from .words import count, size
 
@@ -149,8 +150,9 @@ def load(
     stopped, by a newer turn. A download does not hold the device."""
     turn = house.next_turn(session)
     yield "Loading …", None
-    for _, line in told(house.waiting(house.opening(recipe.model, token, way), session, turn)):
-        yield line, None
+    with house.jobs.running(session) as job:
+        for _, line in job.following(told(house.waiting(house.opening(recipe.model, token, way), session, turn))):
+            yield line, None
     if house.visit(session).turn == turn:
         for _, line in calibrated(house, recipe, session, turn):
             yield line, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..study.spelling import to_yaml
 from . import export_handlers, handing
 from . import measure_handlers as handlers
 from .choices import named, recipe_values
+from .head import Head, telling
 from .house import House
 from .measure import Measure
 from .relay import explain, guarded
@@ -27,7 +29,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def connect(
-    page: Measure, squeeze: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe]
+    page: Measure, squeeze: Squeeze, house: House, model: gr.State, make_recipe: Callable[[dict], Recipe], head: Head
 ) -> None:
     """Every button of the page; the recipe is always Squeeze's present one."""
     chosen = [model, *squeeze.choices]
@@ -86,7 +88,7 @@ def connect(
             )
 
         for _, status in guarded(work(), lambda line: (None, line)):
-            yield status
+            yield [status]
 
     def report(request: gr.Request, held, *values):
         def work():
@@ -128,21 +130,25 @@ def connect(
     def sweep_csv(held):
         return file("sweep.csv", as_csv(held["sweep"].rows), "text/csv")
 
+    job = functools.partial(telling, house)
     page.measure.click(
-        measure, [page.texts, page.held, *chosen], [page.status, page.table, page.table_csv, page.held],
+        job(measure), [page.texts, page.held, *chosen], [page.status, page.table, page.table_csv, page.held, head.job],
         concurrency_limit=8, trigger_mode="once", **QUIET,
     )  # fmt: skip
     page.sweep.click(
-        sweep, [page.methods, page.ratios, page.sweep_text, page.held, *chosen],
-        [page.sweep_status, page.sweep_result, page.sweep_plot, page.sweep_caption, page.sweep_table, page.held],
+        job(sweep), [page.methods, page.ratios, page.sweep_text, page.held, *chosen],
+        [page.sweep_status, page.sweep_result, page.sweep_plot, page.sweep_caption, page.sweep_table, page.held,
+         head.job],
         concurrency_limit=8, trigger_mode="once", **QUIET,
     )  # fmt: skip
     page.stop.click(stop, None, None, queue=False, **QUIET)
     page.sweep_stop.click(sweep_stop, None, None, queue=False, **QUIET)
-    page.folder.click(folder, [page.storage, *chosen], [page.file, page.export_status], concurrency_limit=8, **QUIET)
+    page.folder.click(
+        job(folder), [page.storage, *chosen], [page.file, page.export_status, head.job], concurrency_limit=8, **QUIET
+    )
     page.report.click(report, [page.held, *chosen], [page.file, page.export_status], concurrency_limit=8, **QUIET)
     page.push.click(
-        push, [page.storage, page.repository, page.token, page.public, *chosen], page.export_status,
+        job(push), [page.storage, page.repository, page.token, page.public, *chosen], [page.export_status, head.job],
         concurrency_limit=8, **QUIET,
     )  # fmt: skip
     page.storage.change(code, [page.storage, *chosen], page.code, **QUIET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from ..study.recipe import PRESETS, Recipe
 from . import sides
 from .device import one_job
 from .house import House
+from .running import Beat, Clock, told
 from .saved import Saved, saved_at
 from .sides import Side
-from .squeeze_handlers import FRAME, line_of
 from .words import percent, recipe_label
 
 if TYPE_CHECKING:
@@ -83,19 +82,6 @@ def _saved(house: House, own: Saved, recipe: Recipe, lane: str, turn: int, texts
         return (yield from told(house.steps(job, lane, turn)))
 
 
-def told(steps: Generator) -> Generator[Step, None, Any]:
-    """A job's progress as statuses, a few a second; returns what the job returns."""
-    last = 0.0
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as stop:
-            return stop.value
-        if time.monotonic() - last > FRAME:
-            last = time.monotonic()
-            yield None, line_of(progress)
-
-
 def table(found: Comparison, recipe: Recipe) -> str:
     """The comparison as an HTML table."""
     own = saved_at(recipe.model)
@@ -147,14 +133,15 @@ def sweep(house: House, grid: Grid, session: str) -> Generator[Step, None, None]
         job = evaluate.steps(bench, read_text(name), windows=grid.test_windows)
         dense[name] = yield from told(house.steps(job, lane, turn))
     rows: list[Row] = []
-    last = 0.0
+    beat, clock = Beat(), Clock()
     for progress in house.steps(quality.steps(grid, house.store, loaded=loaded), lane, turn):
         if progress.stage == "quality":
             rows.append(progress.value)
             yield Quality(grid, loaded.dtype, loaded.device.type, dense, tuple(rows)), f"{len(rows)} of {total} rows."
-        elif time.monotonic() - last > FRAME:
-            last = time.monotonic()
-            yield None, f"{len(rows)} of {total} rows. {line_of(progress)}"
+        else:
+            line = clock.line(progress)
+            if beat.due():
+                yield None, f"{len(rows)} of {total} rows. {line}"
     if house.visit(lane).turn == turn:
         yield None, f"All {total} rows measured."
     else:

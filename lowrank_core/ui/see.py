@@ -8,6 +8,7 @@ import gradio as gr
 
 from . import plot
 from . import see_handlers as handlers
+from .head import Head, telling
 from .house import House
 from .relay import guarded
 from .view import View
@@ -108,7 +109,7 @@ def layout(view: View) -> See:
     )  # fmt: skip
 
 
-def connect(page: See, model: gr.State, house: House) -> None:
+def connect(page: See, model: gr.State, house: House, head: Head) -> None:
     """Selections and the keep slider redraw what depends on them."""
 
     def planned(view: View, path: str, session: str) -> int | None:
@@ -158,5 +159,9 @@ def connect(page: See, model: gr.State, house: House) -> None:
         **quiet,
     ).then(None, page.marks, None, js=MOVE, **quiet)
     page.held_out.click(
-        held_out, [model, page.site, page.keep], [*page.below[2:], page.held_out_status], trigger_mode="once", **quiet
+        telling(house, held_out),
+        [model, page.site, page.keep],
+        [*page.below[2:], page.held_out_status, head.job],
+        trigger_mode="once",
+        **quiet,
     )

@@ -19,7 +19,7 @@ from ..types import Plan, Site, Unit, rank_at
 from .choices import HELD_OUT
 from .device import one_job
 from .house import House
-from .squeeze_handlers import told
+from .running import told
 from .view import View
 from .words import LABELS, count, percent
 

@@ -12,8 +12,9 @@ from ..study.recipe import Recipe
 from ..types import Plan, Unit
 from .host import Host
 from .house import House
+from .running import told
 from .saved import saved_at
-from .squeeze_handlers import prepare, told
+from .squeeze_handlers import prepare
 from .visits import Visit
 from .words import LABELS, recipe_label
 

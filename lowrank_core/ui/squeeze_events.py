@@ -14,6 +14,7 @@ from . import kv_squeeze, link
 from . import squeeze_handlers as handlers
 from .choices import BEST, recipe_values, spellings
 from .drawing import header
+from .head import Head, telling
 from .house import House
 from .relay import explain, guarded
 from .saved import made_by
@@ -28,7 +29,7 @@ def connect(
     house: House,
     model: gr.State,
     make_recipe: Callable[[dict], Recipe],
-    strip: gr.HTML,
+    head: Head,
     linked: gr.State,
     link_read: Callable,
 ) -> None:
@@ -55,7 +56,7 @@ def connect(
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             gr.Dropdown(info=measures(recipe.measuring)),
-            strip_value(house, recipe, request.session_hash, "idle"),
+            strip_value(house, recipe, request.session_hash),
         ]
 
     def opened(request: gr.Request, drawn: bool, name, *choices):
@@ -78,13 +79,13 @@ def connect(
         recipe = make_recipe(recipe_values(name, *choices))
         states = handlers.settle(house, recipe, session, number, site)
         for shown, status in guarded(states, lambda line: (None, line)):
-            yield [*values(shown, status), strip_value(house, recipe, session, "measuring")]
+            yield [*values(shown, status), strip_value(house, recipe, session)]
         # what a generator yields last is sent once more when it ends: it must not undo what came after it
         visit = house.visit(session)
         if visit.turn == number:
-            yield [*[gr.skip()] * 8, strip_value(house, recipe, session, "idle")]
+            yield [*[gr.skip()] * 8, strip_value(house, recipe, session)]
         elif visit.stopped:
-            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session, "idle")]
+            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session)]
         else:
             yield [gr.skip()] * 9
 
@@ -99,7 +100,7 @@ def connect(
 
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, page.measure, strip]
+    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, page.measure, head.strip]
     # by hand: a link sets several controls at once, and each one's change would be answered with the others half set
     by_hand = [page.ratio, page.kv_ratio, page.dense_roles, page.dense_blocks, page.method, page.allocator, page.text]
     by_hand += [page.seed, page.site, page.storage, page.walk, page.measure]
@@ -120,7 +121,7 @@ def connect(
     answered = [gr.on(changes, preview, inputs, previewed, **answer)]
     answered += [then(preview, inputs, previewed, **answer) for then in chains]
     for previewing in answered:
-        previewing.then(settle, [*inputs, turn], [*page.shown, strip], **measured)
+        previewing.then(telling(house, settle), [*inputs, turn], [*page.shown, head.strip, head.job], **measured)
 
     def preview_link(request: gr.Request, name, values, site):
         if values is None:  # a plain visit starts nothing
@@ -134,7 +135,7 @@ def connect(
 
     given = [model, linked, page.site]
     link_read(preview_link, given, previewed, **answer).then(
-        settle_link, [*given, turn], [*page.shown, strip], **measured
+        telling(house, settle_link), [*given, turn], [*page.shown, head.strip, head.job], **measured
     )
     tab.select(opened, [seen, *inputs], [*page.shown[:6], seen], trigger_mode="once", **quiet)
     page.stop.click(stop, None, page.status, queue=False, **quiet)
@@ -164,7 +165,7 @@ def freed(rest: dict, site: str | None, rank: str) -> dict:
     return {**rest, "overrides": {p: r for p, r in rest.get("overrides", {}).items() if p != site}}
 
 
-def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
+def strip_value(house: House, recipe: Recipe, session: str) -> str:
     """The header strip for a session."""
     visit = house.visit(session)
     try:
@@ -172,5 +173,5 @@ def strip_value(house: House, recipe: Recipe, session: str, status: str) -> str:
     except LowRankError:  # a text that cannot be fetched: the status line says so
         return gr.skip()
     if visit.recipe is None or visit.recipe.model != recipe.model:
-        return header(view, None, recipe, status, house.memory_line())
-    return header(view, visit.plan, visit.recipe, status, house.memory_line())
+        return header(view, None, recipe, house.memory_line())
+    return header(view, visit.plan, visit.recipe, house.memory_line())

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from ..calibration.texts import read_text
 from ..errors import LowRankError
-from ..jobs import Job, Progress
+from ..jobs import Job
 from ..study.knowledge import Knowledge
 from ..study.planning import whole_table
 from ..study.recipe import Recipe
@@ -21,12 +21,12 @@ from .device import one_job
 from .drawing import Shown, draw, measured_line, recall, remember
 from .house import House
 from .relay import explain
+from .running import Beat, Clock, told
 from .view import View
-from .words import error_line, size
+from .words import error_line
 
 States = Generator[tuple[Shown | None, str], None, None]  # what is drawn, and the status beside it
 REST = 0.3  # seconds without a newer drag before anything is measured
-FRAME = 0.7  # seconds between redrawn plots while points arrive
 
 
 def preview(house: House, recipe: Recipe, session: str, selected: str | None) -> tuple[Shown | None, str, int]:
@@ -105,40 +105,19 @@ def calibrated(house: House, recipe: Recipe, session: str, turn: int) -> States:
         yield from told(house.steps(stage, session, turn))
 
 
-def told(steps: Generator) -> States:
-    """A job's progress as status lines, a few a second; returns what the job returns."""
-    last = 0.0
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as stop:
-            return stop.value
-        if time.monotonic() - last > FRAME:
-            last = time.monotonic()
-            yield None, line_of(progress)
-
-
-def line_of(progress: Progress) -> str:
-    """A job's progress in words."""
-    if progress.unit == "bytes":
-        return f"{progress.stage.capitalize()}: {size(progress.done)} of {size(progress.total)}, {progress.item}"
-    place = f", {progress.item}" if progress.item else ""
-    return f"{progress.stage.capitalize()}: {progress.done} of {progress.total}{place}"
-
-
 def measure(house: House, view: View, bench, session: str, turn: int, selected: str | None) -> States:
     """Points, the most decisive first, redrawn as they come, until the plan has settled or the whole table is there;
     then its perplexity. Where nothing measured could change the plan, it is judged at once."""
     recipe, visit = view.recipe, house.visit(session)
-    known, lines, plots = view.refresh(), Beat(), Beat()
+    known, lines, plots, clock = view.refresh(), Beat(), Beat(), Clock()
     if recipe.measuring != "none":
         for progress in house.steps(_measuring(bench, recipe, known), session, turn):
             if isinstance(progress.value, Settling):
                 known, status = progress.value.known, standing(progress.value)
             elif isinstance(progress.value, Point):
-                known, status = known.knowing(progress.value), line_of(progress)
+                known, status = known.knowing(progress.value), clock.line(progress)
             else:
-                status = line_of(progress)
+                status = clock.line(progress)
             if progress.value is not None:
                 known = view.share(known)
             if visit.turn != turn:
@@ -161,20 +140,6 @@ def _measuring(bench, recipe: Recipe, known: Knowledge) -> Job:
     if recipe.measuring == "settled":
         return settle_points(bench, recipe, known)
     return bench.measure(whole_table(known.grid.units, recipe))
-
-
-class Beat:
-    """Says every so often that something is due."""
-
-    def __init__(self):
-        self.last = 0.0
-
-    def due(self) -> bool:
-        """Whether the last time was long enough ago; then this is the last time."""
-        if time.monotonic() - self.last < FRAME:
-            return False
-        self.last = time.monotonic()
-        return True
 
 
 def standing(now: Settling) -> str:
@@ -203,7 +168,7 @@ def judged(house: House, view: View, bench, known: Knowledge, session: str, turn
 
 def target(house: House, view: View, bench, known: Knowledge, session: str, turn: int, selected: str | None) -> States:
     """The search for the smallest model within the target perplexity, every probe a solid point of the trade-off."""
-    visit, recipe, lines, beat = house.visit(session), view.recipe, [], Beat()
+    visit, recipe, lines, beat, clock = house.visit(session), view.recipe, [], Beat(), Clock()
     steps = house.steps(reach(bench, recipe, known), session, turn)
     while True:
         try:
@@ -213,8 +178,9 @@ def target(house: House, view: View, bench, known: Knowledge, session: str, turn
             break
         tried = progress.value
         if not isinstance(tried, Tried):
+            said = clock.line(progress)
             if beat.due():
-                yield None, line_of(progress)
+                yield None, said
             continue
         lines.append(f"{tried.ratio:.3f} → {tried.measured.perplexity:.2f}{'' if tried.within else ' ✗'}")
         remember(view, visit, tried.plan, tried.measured)

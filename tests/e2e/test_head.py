@@ -1,4 +1,4 @@
-"""The first line of the page: the recipe to take along, and what is what."""
+"""The head of the page: the recipe to take along, what is what, and what runs."""
 
 import yaml
 
@@ -26,3 +26,14 @@ def test_where_nothing_may_be_copied_it_is_saved(page):
     with page.expect_download() as download:
         page.locator("#copy-recipe").click()
     assert download.value.suggested_filename == "recipe.yaml"
+
+
+def test_the_head_tells_what_runs_and_stops_it(page):
+    job, stop = page.locator("#job :is(.idle, .running)"), page.locator("#job-stop")
+    assert job.inner_text() == "idle" and not stop.is_visible()
+    page.get_by_role("tab", name="Measure").click()
+    page.get_by_role("button", name="Sweep").click()
+    wait_for(lambda: job.inner_text().startswith("Sweep"), 60, "what runs")
+    stop.click()
+    wait_for(lambda: job.inner_text() == "idle" and not stop.is_visible(), 30, "the end")
+    assert "Stopped after" in page.locator("#sweep-status").inner_text()

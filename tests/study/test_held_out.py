@@ -46,3 +46,10 @@ def test_on_other_text_asvd_i_may_lose_but_nothing_vanishes(bench, loaded, store
         ranks, errors = found[method]
         assert errors[-1] < 1e-4 and (np.diff(errors) < 1e-6).all()
     assert not np.allclose(found["asvd-i"][1], own["asvd-i"][1], rtol=0.01)
+
+
+def test_it_collects_what_its_layer_needs_and_no_more(bench):
+    site = bench.body.sites[0]
+    held_out_error(bench, bench, [Unit((site,), m, Recipe().settings_of(m)) for m in METHODS])
+    kept = {kind: count for kind, count, _ in bench.store.entries() if kind in ("gram", "fisher")}
+    assert kept == {"gram": 1, "fisher": 1}

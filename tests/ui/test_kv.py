@@ -54,7 +54,7 @@ def test_a_drag_is_answered_from_the_store(house) -> None:
 def squeeze_header(house) -> str:
     from lowrank_core.ui.squeeze_events import strip_value
 
-    return strip_value(house, Recipe(ratio=0.2, kv_ratio=0.5), "a", "idle")
+    return strip_value(house, Recipe(ratio=0.2, kv_ratio=0.5), "a")
 
 
 def test_a_ratio_out_of_bounds_is_said(store) -> None:

@@ -87,7 +87,7 @@ def test_every_kind_opens_and_is_told(house, folders, base, values):
     )
     assert f"load `{base}`" in shown.status
     assert ("3 blocks store latents" in shown.status) == bool(values.get("kv_ratio"))
-    assert "saved compressed" in drawing.header(view, plan, recipe, "idle")
+    assert "saved compressed" in drawing.header(view, plan, recipe)
     assert all(v is not None for v in see.whole(view))
     assert all(v is not None for v in kv_squeeze.values(view))
 

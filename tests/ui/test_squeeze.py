@@ -56,7 +56,7 @@ def test_a_text_that_cannot_be_fetched_is_said_and_loses_nothing(house):
     recipe = Recipe(text="c4")  # tests are offline
     shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
     assert shown is None and "c4-sample" in trouble and turn == house.visit("a").turn
-    assert squeeze_events.strip_value(house, recipe, "a", "idle") == squeeze_events.gr.skip()
+    assert squeeze_events.strip_value(house, recipe, "a") == squeeze_events.gr.skip()
     assert choices.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
 
 
