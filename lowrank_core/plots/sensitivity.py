@@ -27,7 +27,7 @@ def sensitivity_curves(
     for role, (color, _, symbol) in looks.items():
         own = [s for s in sites if s.role == role]
         _add(made, own, {s.path: predicted[s.path] for s in own if s.path in predicted}, role, color, symbol, 1.0, 0.45)
-        _add_measured(made, own, points, role, color, symbol, 1.5, 0.85)
+        _add_measured(made, own, points, role, color, symbol, 1.3, 0.65)
     if believed is not None:
         _add_band(made, *believed)
     for s in (s for s in sites if s.path == selected):
