@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..calibration.texts import UPLOADED, is_named
 from ..study.recipe import PRESETS, Recipe
-from ..study.spelling import to_command, to_yaml, with_text
+from ..study.spelling import to_command, to_link, to_python, to_yaml, with_text
 
 BEST = PRESETS["best"]
 HELD_OUT = "demo-test"  # the text every plan is judged on, whatever it was calibrated on
@@ -77,6 +77,7 @@ def named(recipe: Recipe) -> Recipe:
     return recipe if is_named(recipe.text) else recipe.model_copy(update={"text": Path(recipe.text).name})
 
 
-def spellings(recipe: Recipe) -> tuple[str, str]:
-    """The recipe as a command line and as YAML."""
-    return to_command(named(recipe)), to_yaml(named(recipe))
+def spellings(recipe: Recipe, address: str) -> tuple[str, str, str, str]:
+    """The recipe as a command line, as YAML, in Python, and as a link to the page at this address."""
+    known = named(recipe)
+    return to_command(known), to_yaml(known), to_python(known), to_link(recipe, address)

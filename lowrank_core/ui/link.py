@@ -7,11 +7,11 @@ import gradio as gr
 from ..calibration.texts import TEXTS, UPLOADED
 from ..errors import LowRankError
 from ..study.recipe import Recipe
-from ..study.spelling import from_query, needed_text
+from ..study.spelling import from_query, needed_text, to_link
 from .choices import CHOICES, choices_of
 from .house import House
 from .relay import explain
-from .squeeze import Squeeze
+from .squeeze import DEFAULTS, Squeeze
 
 
 def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, trouble: gr.Markdown):
@@ -21,17 +21,17 @@ def connect(page: gr.Blocks, house: House, squeeze: Squeeze, name: gr.Dropdown, 
     had before the link.
     """
     linked = gr.State(None)  # stays so on a plain visit
-    outputs = [trouble, name, linked, *squeeze.choices]
+    outputs = [trouble, name, linked, *squeeze.choices, squeeze.link]
 
     def follow(request: gr.Request):
         try:
             recipe = from_query(dict(request.query_params))
             if recipe is None:
-                return [gr.skip()] * len(outputs)
+                return [*[gr.skip()] * (len(outputs) - 1), to_link(DEFAULTS, address(request))]
             house.host.check(recipe)
         except LowRankError as error:
             return [f"{explain(error)} The link is not followed.", *[gr.skip()] * (len(outputs) - 1)]
-        return [said(recipe), recipe.model, wanted(recipe), *shown(recipe)]
+        return [said(recipe), recipe.model, wanted(recipe), *shown(recipe), to_link(recipe, address(request))]
 
     read = page.load(follow, None, outputs, queue=False, show_progress="hidden", api_visibility="private")
     return linked, read.then

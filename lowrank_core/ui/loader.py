@@ -11,6 +11,7 @@ from . import loader_handlers as handlers
 from .choices import CHOICES, recipe_values, spellings
 from .head import Head, telling
 from .house import House
+from .link import address
 from .relay import guarded
 from .residents import Way
 from .saved import made_by
@@ -79,7 +80,7 @@ def connect(page: Loader, house: House, model: gr.State, head: Head, see_page: s
     """Load calibrates what is new, then every page reads it; a failure or a stop leaves the earlier model in place."""
     outputs = [
         page.trouble, model, head.strip, *see_page.outputs, squeeze_page.site, squeeze_page.dense_roles,
-        squeeze_page.dense_blocks, squeeze_page.text, *squeeze_page.shown, squeeze_page.command, squeeze_page.recipe,
+        squeeze_page.dense_blocks, squeeze_page.text, *squeeze_page.shown, *squeeze_page.spelled,
     ]  # fmt: skip
     others = [gr.skip()] * (len(outputs) - 1)
 
@@ -107,7 +108,7 @@ def connect(page: Loader, house: House, model: gr.State, head: Head, see_page: s
             gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
             gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]), text,
-            *squeeze.values(shown, ""), *spellings(made_by(recipe)),
+            *squeeze.values(shown, ""), *spellings(made_by(recipe), address(request)),
         ]  # fmt: skip
 
     def loading(request: gr.Request, asked, text, device, dtype, token, how, keep, *choices):

@@ -10,15 +10,15 @@ from ..allocation import ALLOCATORS
 from ..calibration.texts import TEXTS
 from ..methods import METHODS
 from ..study.recipe import MEASURES, STORAGES, Recipe
-from ..study.spelling import to_command, to_yaml
 from . import kv_squeeze, plot
-from .choices import CHOICES, HELD_OUT
+from .choices import CHOICES, HELD_OUT, spellings
 from .drawing import Shown
 from .kv_squeeze import KVPart
 from .see_handlers import site_choices
 from .view import View
 
 DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
+SPELLINGS = {"Command line": "shell", "YAML": "yaml", "Python": "python", "Link": None}  # label → language
 
 
 class Ratio(gr.Slider):
@@ -62,12 +62,19 @@ class Squeeze:
     picked: tuple[gr.Textbox, gr.Textbox, gr.Textbox]  # clicks in the plots
     command: gr.Code
     recipe: gr.Code
+    python: gr.Code
+    link: gr.Code
     kv: KVPart
 
     @property
     def choices(self) -> list:
         """What decides a recipe, in the order of `recipe_values`."""
         return [getattr(self, name) for name in CHOICES]
+
+    @property
+    def spelled(self) -> list:
+        """What `spellings` fill."""
+        return [self.command, self.recipe, self.python, self.link]
 
     @property
     def shown(self) -> list:
@@ -174,10 +181,10 @@ def layout(plan: str, said: str, view: View) -> Squeeze:
                     elem_id="walk",
                 )
             with gr.Accordion("Copy recipe", open=False):
-                command = gr.Code(
-                    to_command(DEFAULTS), language="shell", label="Command line", interactive=False, lines=2
+                command, recipe, python, link = (
+                    gr.Code(said, language=language, label=label, interactive=False, lines=2, wrap_lines=True)
+                    for said, (label, language) in zip(spellings(DEFAULTS, ""), SPELLINGS.items(), strict=True)
                 )
-                recipe = gr.Code(to_yaml(DEFAULTS), language="yaml", label="YAML", interactive=False)
         with gr.Column(scale=2, min_width=340):
             plots, captions, picked = [], [], []
             for letter, title in zip("EFG", ("What each layer loses", "The plan", "Trade-off"), strict=True):
@@ -215,5 +222,7 @@ def layout(plan: str, said: str, view: View) -> Squeeze:
         tuple(picked),
         command,
         recipe,
+        python,
+        link,
         kv,
     )

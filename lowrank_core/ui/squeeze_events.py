@@ -45,14 +45,14 @@ def connect(
             recipe = make_recipe(recipe_values(name, *choices))
         except LowRankError as error:
             house.next_turn(request.session_hash)
-            return [*values(None, explain(error)), -1, *[gr.skip()] * 6]
+            return [*values(None, explain(error)), -1, *[gr.skip()] * 8]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
         if house.visit(request.session_hash).turn != number:
-            return [gr.skip()] * 15  # a newer change is being answered: an older answer must not come after it
+            return [gr.skip()] * 17  # a newer change is being answered: an older answer must not come after it
         return [
             *values(shown, trouble),
             number,
-            *spellings(made_by(recipe)),
+            *spellings(made_by(recipe), link.address(request)),
             gr.Dropdown(info=METHODS[recipe.method].line),
             gr.Dropdown(info=ALLOCATORS[recipe.allocator].line),
             gr.Dropdown(info=measures(recipe.measuring)),
@@ -100,7 +100,7 @@ def connect(
 
     inputs = [model, *page.choices, page.site]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    previewed = [*page.shown, turn, page.command, page.recipe, page.method, page.allocator, page.measure, head.strip]
+    previewed = [*page.shown, turn, *page.spelled, page.method, page.allocator, page.measure, head.strip]
     # by hand: a link sets several controls at once, and each one's change would be answered with the others half set
     by_hand = [page.ratio, page.kv_ratio, page.dense_roles, page.dense_blocks, page.method, page.allocator, page.text]
     by_hand += [page.seed, page.site, page.storage, page.walk, page.measure]

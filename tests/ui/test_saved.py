@@ -105,7 +105,7 @@ def test_it_settles_on_nothing_and_is_not_factored(house, folders):
 
 def test_its_recipe_is_the_one_that_made_it(house, folders, base):
     recipe, _ = opened(house, folders(storage="pivoted"))
-    command, text = spellings(saved.made_by(recipe))
+    command, text, *_ = spellings(saved.made_by(recipe), "")
     assert "pivoted" in text and str(base) in text and str(base) in command
 
 

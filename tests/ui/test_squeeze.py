@@ -57,7 +57,7 @@ def test_a_text_that_cannot_be_fetched_is_said_and_loses_nothing(house):
     shown, trouble, turn = squeeze_handlers.preview(house, recipe, "a", None)
     assert shown is None and "c4-sample" in trouble and turn == house.visit("a").turn
     assert squeeze_events.strip_value(house, recipe, "a") == squeeze_events.gr.skip()
-    assert choices.spellings(Recipe(text="self"))[0].endswith("--calibrate self")
+    assert choices.spellings(Recipe(text="self"), "http://a/")[0].endswith("--calibrate self")
 
 
 def test_own_text_is_previewed_without_a_model(house):
