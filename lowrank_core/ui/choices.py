@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..calibration.texts import UPLOADED, is_named
+from ..errors import LowRankError
 from ..study.recipe import PRESETS, Recipe
 from ..study.spelling import to_command, to_link, to_python, to_yaml, with_text
 
@@ -78,6 +79,13 @@ def named(recipe: Recipe) -> Recipe:
 
 
 def spellings(recipe: Recipe, address: str) -> tuple[str, str, str, str]:
-    """The recipe as a command line, as YAML, in Python, and as a link to the page at this address."""
+    """The recipe as a command line, as YAML, in Python, and as a link to the page at this address.
+
+    No link where the text cannot be read: whoever previews the recipe says why.
+    """
     known = named(recipe)
-    return to_command(known), to_yaml(known), to_python(known), to_link(recipe, address)
+    try:
+        link = to_link(recipe, address)
+    except LowRankError:
+        link = ""
+    return to_command(known), to_yaml(known), to_python(known), link
