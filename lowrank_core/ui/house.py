@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 KEPT_BENCHES = 3
 FACTORS_SHARE = 4  # a workbench may keep factors in a quarter of the bytes that models may take
+GIVING_WAY = 0.2  # seconds between two looks whether visitors' jobs have ended
 KEPT_MADE = 4  # compressed models: factors alone, all else is the dense model's
 
 
@@ -121,9 +122,8 @@ class House:
             bench = self.bench(Recipe())
             if self.zero:  # the device is in the workers
                 return
-            for job in (bench.calibrate(), bench.probe()):
-                for _ in self.steps(job, "warm-up", 0):
-                    pass
+            self.behind(bench.calibrate)
+            self.behind(bench.probe)
 
         threading.Thread(target=work, daemon=True, name="warm-up").start()
 
@@ -247,6 +247,21 @@ class House:
         Returns what the job returns, or None where it was superseded; the job is closed either way.
         """
         return self._steps(job, session, turn, self._device)
+
+    def behind(self, begin: Callable[[], Job]) -> None:
+        """A job that nobody waits for: given up where a visitor's begins, and begun anew when none runs."""
+        ended = False
+        while not ended:
+            while self.jobs.any():
+                time.sleep(GIVING_WAY)
+            steps = self.steps(begin(), "behind", 0)
+            while not self.jobs.any():
+                try:
+                    next(steps)
+                except StopIteration:
+                    ended = True
+                    break
+            steps.close()
 
     def waiting(self, job: Job, session: str, turn: int) -> Generator[Progress, None, Any]:
         """The same of a job that waits rather than computes, such as an upload: the device stays free for others."""

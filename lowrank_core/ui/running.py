@@ -115,6 +115,10 @@ class Jobs:
         finally:
             self._running.remove(mine)
 
+    def any(self) -> bool:
+        """Whether anybody's runs."""
+        return bool(self._running)
+
     def of(self, session: str) -> list[Running]:
         """Those of a session and its lanes."""
         return [r for r in tuple(self._running) if r.lane.partition("/")[0] == session]

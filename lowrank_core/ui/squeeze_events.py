@@ -45,10 +45,13 @@ def connect(
             recipe = make_recipe(recipe_values(name, *choices))
         except LowRankError as error:
             house.next_turn(request.session_hash)
+            house.visit(request.session_hash).said = explain(error)
             return [*values(None, explain(error)), -1, *[gr.skip()] * 8]
         shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
-        if house.visit(request.session_hash).turn != number:
+        visit = house.visit(request.session_hash)
+        if visit.turn != number:
             return [gr.skip()] * 17  # a newer change is being answered: an older answer must not come after it
+        visit.said = trouble or shown.status
         return [
             *values(shown, trouble),
             number,
@@ -78,16 +81,14 @@ def connect(
         session = request.session_hash
         recipe = make_recipe(recipe_values(name, *choices))
         states = handlers.settle(house, recipe, session, number, site)
-        for shown, status in guarded(states, lambda line: (None, line)):
-            yield [*values(shown, status), strip_value(house, recipe, session)]
-        # what a generator yields last is sent once more when it ends: it must not undo what came after it
         visit = house.visit(session)
-        if visit.turn == number:
-            yield [*[gr.skip()] * 8, strip_value(house, recipe, session)]
-        elif visit.stopped:
-            yield [*[gr.skip()] * 7, STOPPED, strip_value(house, recipe, session)]
-        else:
-            yield [gr.skip()] * 9
+        for shown, status in guarded(states, lambda line: (None, line)):
+            if visit.turn == number:
+                visit.said = status or shown.status
+            yield [*values(shown, status), strip_value(house, recipe, session)]
+        # what was said above may reach the page after the answer to a newer drag: so that one has the last word
+        said = STOPPED if visit.stopped else visit.said
+        yield [*[gr.skip()] * 7, said, strip_value(house, recipe, session)]
 
     def stop(request: gr.Request):
         house.next_turn(request.session_hash)

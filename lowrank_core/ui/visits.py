@@ -20,6 +20,7 @@ class Visit:
 
     slot: int = 0  # where its turn is kept, in memory that workers see, too
     stopped: bool = False  # by the visitor, rather than by newer work
+    said: str = ""  # the status of the newest drag
     settling: int = 0  # the turn that is being measured, so that it is measured once
     recipe: Recipe | None = None  # the one that `plan` is of
     plan: Plan | None = None

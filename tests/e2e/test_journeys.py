@@ -20,7 +20,7 @@ def wait_for(check, seconds: float, what: str) -> float:
 
 def open_squeeze(page):
     page.get_by_role("tab", name="Squeeze").click()
-    page.wait_for_selector("#plot-e .js-plotly-plot .plot-container", timeout=20_000)
+    page.wait_for_selector("#plot-e .js-plotly-plot .plot-container", timeout=60_000)
     return page.locator("#ratio input[type=range]")
 
 

@@ -1,5 +1,7 @@
 """What runs, in words."""
 
+import threading
+
 import gradio as gr
 import pytest
 
@@ -54,6 +56,22 @@ def test_a_stopped_session_stops_in_every_lane(house):
         house.stop("s")
         assert [list(s) for s in states[:2]] == [[], []]
         assert house.visit("s").stopped and next(states[2])
+
+
+def test_what_nobody_waits_for_gives_way_to_visitors(house):
+    begun, visitor = [], house.jobs.running("s")
+
+    def work():
+        begun.append(house.jobs.any())
+        for step in range(3):
+            if len(begun) == 1 and step == 1:  # a visitor's job begins, and ends a little later
+                visitor.__enter__()
+                threading.Timer(0.1, visitor.__exit__, (None, None, None)).start()
+            yield Progress("work", step, 3)
+        begun.append("done")
+
+    house.behind(work)
+    assert begun == [False, False, "done"]
 
 
 def test_a_handler_tells_what_runs_beside_its_values(house):
