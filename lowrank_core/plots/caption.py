@@ -87,8 +87,8 @@ def spectrum_caption(spectra: Sequence[Spectrum], labels: Mapping[str, str], ran
     best = min(errors, key=errors.get)
     plain = f" {labels['svd']} loses {100 * errors['svd']:.3g} %." if "svd" in errors and best != "svd" else ""
     return (
-        f"At rank {rank}, {labels[best]} loses {100 * errors[best]:.3g} % of the output's energy "
-        f"(predicted, calibration text).{plain}"
+        f"At rank {rank}, {labels[best]} loses {100 * errors[best]:.3g} % of the output's energy on the calibration "
+        f"text.{plain}"
     )
 
 

@@ -52,7 +52,7 @@ def draw(view: View, visit: Visit, plan: Plan, points, selected: str | None, sta
         plots.plan_map(plan, sites, share, selected),
         plots.tradeoff(predicted_curves(view), visit.measured, dense_point(view), LABELS),
         (
-            plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES)),
+            f"{plots.sensitivity_caption(measured, len(sites) * len(CANDIDATES))} {how_found(view)}",
             plots.plan_caption(plan, sites),
             plots.tradeoff_caption(len(visit.measured), f"{recipe.allocator}, {recipe.storage}"),
         ),
@@ -153,6 +153,12 @@ def readout(view: View, plan: Plan) -> str:
         f"Predicted: **+{view.predicted(plan):.3f}** nats per token"
         f"{', before the walk makes good a part of it' if view.recipe.walk else ''}."
     )
+
+
+def how_found(view: View) -> str:
+    """The setting behind predictions and points."""
+    probed = min(view.study.probe_windows, view.setting.windows)
+    return f"*Predicted: {view.setting}. Points: at most its first {probed} windows.*"
 
 
 def remember(view: View, visit: Visit, plan: Plan, now: Measurement) -> None:

@@ -46,7 +46,7 @@ def draw(view: View) -> KVShown | None:
     plan = view.kv_plan or KVPlan({u.path: None for u in curves.units})
     return KVShown(
         plots.latent_curves(curves.units, curves.losses, plan, 1 - recipe.kv_ratio),
-        plots.latent_caption(curves.units, plan),
+        f"{plots.latent_caption(curves.units, plan)} *Predicted: {view.setting}.*",
         readout(view, plan),
     )
 

@@ -23,8 +23,7 @@ def layers_of(lesson: Lesson, read: Callable[[str], View], name: str) -> Layers:
     if not lesson.reads_model:
         return Layers()
     view = read(name)
-    tokens = view.study.summary(view.body.sites[0].group).tokens
-    setting = str(view.study.setting(tokens // view.study.source.window))
+    setting = str(view.setting)
     if view.study.folder.name != name:  # a saved model has no dense weights to cut
         setting = f"Of {view.study.folder.name!r}. {setting}"
     return Layers(view.body.sites, lambda: loudest_site(view), view.site_spectra, setting)

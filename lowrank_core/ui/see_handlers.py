@@ -58,7 +58,7 @@ def outlier_map(view: View, path: str):
 
 def map_caption(view: View) -> str:
     """What plot A shows, in words."""
-    return plots.map_caption(view.summaries)
+    return f"{plots.map_caption(view.summaries)} {how_measured(view)}"
 
 
 def channels(view: View, path: str, how: str, scaled: bool = False) -> tuple:
@@ -74,12 +74,12 @@ def channels(view: View, path: str, how: str, scaled: bool = False) -> tuple:
         if scaled:
             after = plots.rms_after(summary, alpha)
             said.append(plots.scaled_caption(summary.outlier_ratio, float(after.max() / np.median(after))))
-    return figure, " ".join([*said, how_measured(view, summary.tokens)])
+    return figure, " ".join([*said, how_measured(view)])
 
 
-def how_measured(view: View, tokens: int) -> str:
+def how_measured(view: View) -> str:
     """The setting behind a plot."""
-    return f"*Measured: {view.study.setting(tokens // view.study.source.window)}.*"
+    return f"*Measured: {view.setting}.*"
 
 
 _HELD_OUT: OrderedDict[tuple, dict[str, tuple]] = OrderedDict()  # the last few measured curves, by what decided them
@@ -96,7 +96,7 @@ def spectrum(view: View, path: str, keep: float, planned: int | None = None) -> 
     edge = break_even(site)
     first = plots.spectrum(spectra, LABELS, rank, edge, site.d_out + site.d_in, planned)
     second = plots.cut_error(spectra, LABELS, rank, edge, _HELD_OUT.get(_held_key(view, path)))
-    return (first, plots.energy_caption(spectra, LABELS), second, *at(view, path, keep)[1:])
+    return (first, f"{plots.energy_caption(spectra, LABELS)} {how_measured(view)}", second, *at(view, path, keep)[1:])
 
 
 def at(view: View, path: str, keep: float) -> tuple[str, str, str]:
@@ -107,7 +107,8 @@ def at(view: View, path: str, keep: float) -> tuple[str, str, str]:
     rank = rank_at(site, keep)
     marks = json.dumps({"plots": ["plot-c", "plot-d"], "name": RANK, "x": rank, "text": f"rank {rank}"})
     measured = _HELD_OUT.get(_held_key(view, path))
-    return marks, plots.spectrum_caption(spectra, LABELS, rank), readout(site, spectra, keep, measured)
+    said = f"{plots.spectrum_caption(spectra, LABELS, rank)} *Predicted: {view.setting}.*"
+    return marks, said, readout(site, spectra, keep, measured)
 
 
 def as_saved(view: View, site: Site) -> str:

@@ -15,7 +15,7 @@ from ..study.planning import latent_weights, make_plan, predicted_nll, removed
 from ..study.read import Study, open_study
 from ..study.recipe import Recipe
 from ..study.units import units_of
-from ..types import ChannelSummary, Plan, Spectrum, Unit
+from ..types import ChannelSummary, Plan, Setting, Spectrum, Unit
 from .saved import Saved, saved_in
 
 KEPT_SPECTRA = 24
@@ -137,6 +137,11 @@ class View:
     def _known(self) -> Knowledge | None:
         found = _KNOWN.get(self._name)
         return found if found is not None and found.grid.spectra is self.spectra else None
+
+    @property
+    def setting(self) -> Setting:
+        """How the statistics came about, and all that is predicted from them."""
+        return self.study.setting(self.summaries[0].tokens // self.study.source.window)
 
     def plan(self, points: Points | None = None) -> Plan:
         """The recipe's plan from these points, or from all that is known."""

@@ -9,7 +9,7 @@ from lowrank_core import plots
 from lowrank_core.methods import METHODS
 from lowrank_core.settings import COMPARED
 from lowrank_core.study.recipe import Recipe
-from lowrank_core.ui import see, see_handlers
+from lowrank_core.ui import drawing, kv_squeeze, see, see_handlers
 
 FRESH = """
 import sys
@@ -32,6 +32,15 @@ def test_bundled_study_is_complete(house):
     assert sum(map(len, view.points.values())) == 9 * len(view.body.sites), (
         "the default method's table is measured in full"
     )
+
+
+def test_every_caption_says_how_its_numbers_came(house):
+    view = house.view(Recipe(kv_ratio=0.5))
+    _, _, first, _, *below = see.whole(view)
+    shown = drawing.draw(view, house.visit("s"), view.plan(), view.points, None, "")
+    said = [first, *below[1::2], shown.captions[0], kv_squeeze.draw(view).caption]
+    assert len(said) == 6 and all(str(view.setting) in caption for caption in said), said
+    assert view.setting.windows == view.recipe.windows
 
 
 def test_the_sentence_says_what_the_data_say(house):
