@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..calibration.texts import TEXTS, Text, is_own, read_text
 from ..errors import LowRankError
-from ..models.room import available, in_dtype, needed
+from ..models.room import available, in_dtype, needed, slow_bfloat16
 from ..models.suggestions import SUGGESTIONS, Suggestion, fitting
 from ..models.where import DEMO, ModelFolder, hub_id, locate, weight_bytes
 from ..settings import CPU_WINDOW, GPU_WINDOW, WORKING_ROOM
@@ -83,19 +83,22 @@ def _at_hand(name: str) -> ModelFolder | None:
 def memory_line(host: Host, name: str, folder: ModelFolder | None, way: Way = AUTOMATIC) -> str:
     """What a model weighs, what working on it takes, and what there is."""
     where, free = device(way), available(device(way))
+    dtype = way.dtype or (folder.dtype_on(where) if folder else "bfloat16")
     if folder is not None:
         stored = weight_bytes(folder.path)
-        weights = in_dtype(stored, folder.config, way.dtype or folder.dtype_on(where))
+        weights = in_dtype(stored, folder.config, dtype)
         what = "On this machine, saved compressed:" if folder.compressed else "On this machine"
     else:
         suggestion = next((s for s in SUGGESTIONS if s.id == hub_id(name).id), None)
         if suggestion is None:
             return "Not downloaded. The Hub is asked for its size first: what does not fit is not downloaded."
         stored, what = suggestion.bytes(), "A download of"
-        weights = 2 * stored if way.dtype == "float32" else stored
+        weights = 2 * stored if dtype == "float32" else stored
         what = "Gated: accept its terms on the Hub first. " + what if suggestion.gated else what
     line = f"{what} {size(stored)} of weights; about {size(needed(weights))} of {where.upper()} memory to work on, "
     line += f"{size(free)} are free."
+    if where == "cpu" and dtype == "bfloat16" and not host.public and slow_bfloat16():
+        line += " This CPU computes bfloat16 slowly: float32 is faster, where it fits."
     limit = host.model_bytes
     if limit is not None and weights > limit:
         return f"**Too large for this host, which takes {size(limit)}.** {line}"

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from lowrank_core.errors import ModelNotFound
 from lowrank_core.jobs import finish
 from lowrank_core.models import hub as hubs
-from lowrank_core.models import suggestions
+from lowrank_core.models import room, suggestions
 from lowrank_core.models.where import locate
 from lowrank_core.store import Store
 from lowrank_core.ui import loader_handlers as handlers
@@ -149,6 +149,19 @@ def test_a_dtype_weighs_what_it_weighs(monkeypatch) -> None:
     whole, half = (handlers.memory_line(LOCAL, "demo", locate("demo"), Way("cpu", d)) for d in ("float32", "bfloat16"))
     taken = [float(re.search(r"about ([\d.]+) MB", line)[1]) for line in (whole, half)]
     assert taken[0] == pytest.approx(2 * taken[1], rel=0.02)
+
+
+def test_a_cpu_that_is_slow_in_bfloat16_is_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(room, "CPUINFO", tmp_path / "cpuinfo")
+    for flags, slow in (("fpu sse avx2", True), ("fpu avx2 avx512f avx512bw", False), (None, False)):
+        room.slow_bfloat16.cache_clear()
+        if flags:
+            room.CPUINFO.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: x\n")
+        else:
+            room.CPUINFO.unlink()
+        told = [handlers.memory_line(LOCAL, "demo", locate("demo"), Way("cpu", d)) for d in ("bfloat16", "float32")]
+        assert ["slowly" in line for line in told] == [slow, False]
+    room.slow_bfloat16.cache_clear()
 
 
 def test_visitors_of_a_public_host_do_not_choose(tmp_path) -> None:
