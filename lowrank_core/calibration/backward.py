@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..jobs import Job, Progress
 from ..models.blocks import BlockRunner
+from ..models.in_float32 import in_float32
 from ..models.loading import LoadedModel
 from ..models.surgery import share_copy
 from ..settings import STATES_HELD, cache_folder
@@ -94,9 +95,10 @@ def go_backward(
                     for loss in losses[i]:
                         asked.loss, again = loss, loss is not losses[i][-1]
                         value = loss(out, ids, generator) if index == last else out
-                        (gradients[i][loss],) = torch.autograd.grad(
-                            value, entering, gradients[i].get(loss), retain_graph=again
-                        )
+                        with in_float32(model):
+                            (gradients[i][loss],) = torch.autograd.grad(
+                                value, entering, gradients[i].get(loss), retain_graph=again
+                            )
                 done += 1
                 yield Progress("gradients", done, total, f"backward, block {index}")
             for site in of_block.get(index, ()):

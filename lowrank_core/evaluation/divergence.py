@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..models.in_float32 import in_float32
+
 TOP = 3
 ROWS = 64  # tokens at a time whose whole distributions are compared
 Likely = tuple[tuple[int, float], ...]  # the likeliest tokens and their probabilities, falling
@@ -44,7 +46,8 @@ def token_divergence(
 
 def _logits(model: nn.Module, ids: Tensor, count: int) -> Tensor:
     """(count, V) for the last `count` tokens of ids (1, T), each given those before it."""
-    return model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits[0, -count - 1 : -1]
+    with in_float32(model):
+        return model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits[0, -count - 1 : -1]
 
 
 def _likely(log_probabilities: Tensor, top: int) -> list[Likely]:

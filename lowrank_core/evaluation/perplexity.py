@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ..errors import NonFinite
 from ..jobs import Job, Progress, job
+from ..models.in_float32 import in_float32
 from ..types import Divergence, Measurement, Setting
 
 BATCH = 8  # windows at a time
@@ -37,7 +38,7 @@ def perplexity(model: nn.Module, windows: Tensor, setting: Setting, dense: nn.Mo
     found: list[float] = []
     apart: list[tuple[float, float]] = []
     for batch in windows.split(BATCH):
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(model):
             ids = batch.to(device)
             logits = model(input_ids=ids, use_cache=False).logits
             found += window_nll(logits, ids).tolist()

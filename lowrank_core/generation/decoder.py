@@ -1,6 +1,7 @@
 """One model at work on one sequence, or on several side by side: the prompt in one pass, then token by token."""
 
 import inspect
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from transformers.cache_utils import StaticLayer
 
 from ..kv.cache import stored_bytes, whole_bytes
 from ..kv.serving import latent_cache, makes_latents
+from ..models.in_float32 import in_float32
 from .cache import PreallocatedLayer, cache_argument, preallocated
 from .graph import Graphed, static_cache
 
@@ -49,7 +51,8 @@ class Decoder:
             logits = self._graph.run(ids)
         else:
             given = {"input_ids": ids.to(self.device), "use_cache": True, "logits_to_keep": 1, **padding}
-            logits = self.model(**given, **{self._argument: self.cache}).logits[:, -1]
+            with in_float32(self.model) if tokens > 1 else nullcontext():  # of one token it would be overhead
+                logits = self.model(**given, **{self._argument: self.cache}).logits[:, -1]
         self.length += tokens
         return logits
 

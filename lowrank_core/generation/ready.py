@@ -13,6 +13,7 @@ from ..modules.product import ROWS
 from ..store import Store
 from .attention import pack_attention
 from .forms import Matrices, alone, dense, fold, matrices_of, outlines, padded, together
+from .norms import quick_norms
 from .products import ALIGNED, Products
 
 BESIDE = 2**30  # bytes of weights that a program which keeps the first model may have twice
@@ -43,6 +44,7 @@ def ready(model: nn.Module, store: Store | None = None, form: Form | None = None
     products = Products(weight.device, weight.dtype, bytes_read(model), store)
     second = share_copy(model)
     pack_attention(second)
+    quick_norms(second)
     groups = groups_of(second, parts)
     by_block: dict[int, list[list[str]]] = {}
     for block, paths in groups:

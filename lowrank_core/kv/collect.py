@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import NonFinite
 from ..jobs import Job, Progress
 from ..models.attention import KVPlace, output_slices
+from ..models.in_float32 import in_float32
 from ..models.latents import stacked
 from ..models.loading import LoadedModel
 from ..models.surgery import share_copy
@@ -88,7 +89,7 @@ def collect_kv(
         moments = [KVMoments(place, every) for place in some]
         with _watching(model, moments) as flush:
             for i, batch in enumerate(batches):
-                with torch.enable_grad():
+                with torch.enable_grad(), in_float32(model):
                     logits = model(input_ids=batch.to(loaded.device), use_cache=False).logits.float().flatten(0, 1)
                     with torch.no_grad():
                         labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .in_float32 import in_float32
+
 
 class _Stopped(Exception):
     """Ends a forward pass once the wanted hidden states are at hand."""
@@ -49,13 +51,15 @@ class BlockRunner:
     def logits(self, ids: Tensor, start: int = 0, hidden: Tensor | None = None) -> Tensor:
         """(B, T, V) logits, running only blocks `start` and later on the hidden states that enter `start`."""
         if hidden is None:
-            return self.model(input_ids=ids, use_cache=False).logits
-        with self._entering(start, hidden):
+            with in_float32(self.model):
+                return self.model(input_ids=ids, use_cache=False).logits
+        with self._entering(start, hidden), in_float32(self.model):
             return self.model(input_ids=ids, use_cache=False).logits
 
     def _until_stopped(self, ids: Tensor) -> Tensor:
         try:
-            self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+            with in_float32(self.model):
+                self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
         except _Stopped as stopped:
             return stopped.hidden
         raise RuntimeError("the model never reached the block")

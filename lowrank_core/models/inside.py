@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import BlockRunner
+from .in_float32 import in_float32
 
 
 @dataclass
@@ -72,7 +73,8 @@ def logits_side_by_side(
     """
     block, copies = runner.blocks[recording.index], len(candidates)
     sites = {path: runner.model.get_submodule(path) for path in paths}
-    given = {m: torch.cat([c[path](recording.inputs[m]) for c in candidates]) for path, m in sites.items()}
+    with in_float32(runner.model):
+        given = {m: torch.cat([c[path](recording.inputs[m]) for c in candidates]) for path, m in sites.items()}
     first = min(recording.began[m] for m in given)
     beside = {runner.model.get_submodule(path) for path in neighbours}
     around = {m for m in block.modules() if any(s in set(m.modules()) for s in given)}
