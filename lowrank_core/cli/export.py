@@ -9,7 +9,7 @@ import typer
 
 from ..calibration.texts import read_text
 from ..errors import LowRankError
-from ..export.record import Record, add_measurements, read_record
+from ..export.record import Record, add_measurements, read_record, row
 from ..jobs import Job
 from ..models.where import locate
 from ..settings import EVALUATION_WINDOWS
@@ -103,8 +103,7 @@ def _measure(
     for which, name in models.items():
         bench = open_bench(recipe_from({"model": name, "text": texts[0], "window": window}), *how)
         for measured in relay(_evaluate(bench, texts, windows)):
-            rows.append({"model": which, "perplexity": measured.perplexity, "nll": measured.nll,
-                         "tokens": measured.tokens, **asdict(measured.setting)})  # fmt: skip
+            rows.append(row(which, measured))
     return rows
 
 
@@ -147,9 +146,9 @@ def _recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 def _show(found: dict[str, Any]) -> None:
     print(f"{found['folder']}: {found['storage']}, {found['bytes']:,} bytes, from {found['base']}.")
-    for row in found["measurements"]:
-        setting = f"{row['windows']} × {row['window']} tokens, {row['dtype']} on {row['device']}"
-        print(f"{row['model']}: perplexity {row['perplexity']:.4f} on {row['text']} ({setting}).")
+    for measured in found["measurements"]:
+        setting = f"{measured['windows']} × {measured['window']} tokens, {measured['dtype']} on {measured['device']}"
+        print(f"{measured['model']}: perplexity {measured['perplexity']:.4f} on {measured['text']} ({setting}).")
     if found["recipe"]:
         print(f"Made by: {found['recipe']['command']}")
     if found["merged"]:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import BadValue
+from ..types import Measurement
 from .card import HUB_ID, Sizes, card
 
 RECORD = "lowrank.json"  # marks a folder as ours and lists its files, so that it may be replaced
@@ -55,6 +56,12 @@ class Record:
         """The same with folders taken off the names of local models and texts: what may leave this machine."""
         recipe = {k: _name_only(v) if k in ("model", "text") else v for k, v in self.recipe.items()}
         return replace(self, base=_name_only(self.base), recipe=recipe)
+
+
+def row(model: str, found: Measurement) -> dict[str, Any]:
+    """A Measurement with its setting, as the Record and the card take it; `model`: "dense" or "compressed"."""
+    figures = {"perplexity": found.perplexity, "nll": found.nll, "tokens": found.tokens}
+    return {"model": model, **figures, **asdict(found.setting)}
 
 
 def read_record(folder: Path | str) -> Record:

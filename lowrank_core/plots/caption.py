@@ -52,8 +52,9 @@ def token_caption(summary: ChannelSummary) -> str:
     tokens, channels = summary.map_values.shape
     at, channel = np.unravel_index(summary.map_values.argmax(), summary.map_values.shape)
     return (
-        f"The first {tokens} tokens, the {channels} loudest channels. A bright column is loud at every token, a bright "
-        f"cell at one: brightest is {summary.map_tokens[at]!r} in channel {summary.map_channels[channel]}."
+        f"The first {tokens} tokens, and the {channels} channels that are loudest at one of them. A bright column is "
+        f"loud at every token, a bright cell at one: brightest is {summary.map_tokens[at]!r} in channel "
+        f"{summary.map_channels[channel]}."
     )
 
 

@@ -67,13 +67,23 @@ def channel_profile(summary: ChannelSummary, by_index: bool = False, alpha: floa
 
 def rms_after(summary: ChannelSummary, alpha: float) -> np.ndarray:
     """(d_in,) the channels' rms once each is divided by (mean |x|)^α, brought to the median they had before."""
-    after = summary.rms / np.maximum(summary.abs_mean, np.finfo(np.float32).tiny) ** alpha
-    return after * np.median(summary.rms) / max(float(np.median(after)), np.finfo(np.float32).tiny)
+    return summary.rms * scaling(summary, alpha)
 
 
-def token_heatmap(summary: ChannelSummary) -> go.Figure:
-    """|x| of the loudest channels over the first tokens: spikes on single tokens show as short bright dashes."""
-    values = np.log10(np.maximum(summary.map_values, 1e-3))
+def scaling(summary: ChannelSummary, alpha: float) -> np.ndarray:
+    """(d_in,) what each channel is multiplied by: 1 / (mean |x|)^α, brought to the median that the rms had before."""
+    tiny = np.finfo(np.float32).tiny
+    factors = 1 / np.maximum(summary.abs_mean, tiny) ** alpha
+    return factors * np.median(summary.rms) / max(float(np.median(summary.rms * factors)), tiny)
+
+
+def token_heatmap(summary: ChannelSummary, alpha: float | None = None) -> go.Figure:
+    """|x| of the loudest channels over the first tokens: spikes on single tokens show as short bright dashes.
+
+    `alpha`: after ASVD's scaling, the channels in the order they had before it.
+    """
+    loud = summary.map_values if alpha is None else summary.map_values * scaling(summary, alpha)[summary.map_channels]
+    values = np.log10(np.maximum(loud, 1e-3))
     low, high = int(np.floor(values.min())), int(np.ceil(values.max()))
     labels = [f"{i} {t!r}" for i, t in enumerate(summary.map_tokens)]
     made = figure(height=520)
@@ -82,7 +92,7 @@ def token_heatmap(summary: ChannelSummary) -> go.Figure:
         x=[str(c) for c in summary.map_channels],
         y=labels,
         colorscale="Viridis",
-        customdata=summary.map_values,
+        customdata=loud,
         meta=["|x|"],
         name="log10 |x|, measured",
         hovertemplate="token %{y}<br>channel %{x}<br>|x| = %{customdata:.3g}<extra>measured</extra>",
@@ -92,6 +102,6 @@ def token_heatmap(summary: ChannelSummary) -> go.Figure:
             "thickness": 12,
         },
     )
-    made.update_xaxes(title="channel, loudest first", type="category", showgrid=False)
+    made.update_xaxes(title="channel, by its loudest token", type="category", showgrid=False)
     made.update_yaxes(autorange="reversed", showgrid=False, tickfont={"size": 9})
     return made

@@ -64,8 +64,10 @@ def open_part(
     fixed: dict[str, int | None] = {u.path: None for u in units}
     for path, rank in recipe.overrides.items():
         unit = next((u for u in units if path in _names(u)), None)
-        if unit is None or (rank is not None and not 1 <= rank <= unit.max_rank):
-            raise BadValue(f"The override {path} = {rank} fits no site.", "Give a rank from 1 to the site's largest.")
+        if unit is None:
+            raise BadValue(f"The override {path} = {rank} fits no site.", f"Give a layer's path, {units[0].path} say.")
+        if rank is not None and not 1 <= rank <= unit.max_rank:
+            raise BadValue(f"The rank of {unit.label} cannot be {rank}.", f"Give 1 to {unit.max_rank}, or dense.")
         fixed[unit.path] = rank
     roles = {s.role for u in units for s in u.sites} | set(KV_ROLES if recipe.kv_ratio else ())
     for what, asked, there in (

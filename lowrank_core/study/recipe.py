@@ -16,8 +16,8 @@ from ..settings import CALIBRATION_WINDOWS, PROBE_WINDOWS, SEED
 
 NO_RATIO = (
     "Both ratios are 0: nothing would change.",
-    "Give the share of the layers' parameters to remove, above 0 and below 1 (--ratio 0.3), that of each token's keys "
-    "and values not to store (--kv-ratio 0.5), or both.",
+    "Give the share of the layers' parameters to remove, above 0 and below 1 (ratio 0.3), that of each token's keys "
+    "and values not to store (KV ratio 0.5), or both.",
 )
 MULTIPLES = (1, 8, 16, 32, 64)
 STORAGES = {
@@ -171,10 +171,18 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
         return Recipe(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        field, *inside = first["loc"]
+        if field not in Recipe.model_fields:
+            hint = f"It takes: {', '.join(Recipe.model_fields)}."
+            raise BadValue(f"The recipe's {field} is wrong: {first['msg']}.", hint) from None
+        if field == "overrides" and inside:
+            message = f"The rank of {inside[0]} cannot be {first['input']!r}."
+            raise BadValue(message, "Give a whole number, or dense.") from None
+        given = "nothing" if first["input"] is None else repr(first["input"])
+        usual = Recipe.model_fields[field].get_default(call_default_factory=True)
+        hint = "It may be left out." if usual in (None, (), {}) else f"Give for example {usual!r}."
         where = ".".join(str(p) for p in first["loc"])
-        raise BadValue(
-            f"The recipe's {where} is wrong: {first['msg']}.", f"It takes: {', '.join(Recipe.model_fields)}."
-        ) from None
+        raise BadValue(f"The recipe's {where} cannot be {given}: {first['msg']}.", hint) from None
 
 
 def read_recipe(path: Path | str) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import plots
-from ..errors import NotPushed
+from ..calibration.texts import TEXTS, read_text
+from ..errors import LowRankError, NotPushed
 from ..export.card import loading_code
+from ..export.record import read_record, row
 from ..jobs import Job, Progress
 from ..models.where import hub_id
 from ..report.page import Section, report
+from ..settings import EVALUATION_WINDOWS
 from ..study.recipe import Recipe
 from ..study.spelling import to_command, to_python, to_yaml
 from . import drawing, see_handlers, sides
@@ -107,11 +110,31 @@ def _saved(house: House, recipe: Recipe, session: str, storage: str, work: Path)
     if ready is None:
         return None
     target = work / folder_name(recipe)
-    found = yield from told(house.steps(_save(ready, named(recipe), target, storage), lane, turn))
-    return target if found else None
+    steps = _save(ready, named(recipe), target, storage, measured(ready, recipe))
+    return target if (yield from told(house.steps(steps, lane, turn))) else None
 
 
-def _save(ready: Ready, recipe: Recipe, target: Path, storage: str) -> Job[int]:
+def measured(ready: Ready, recipe: Recipe) -> list[dict[str, Any]]:
+    """Rows for the card: what is known of the plan and the dense model on texts with a name, or was saved before."""
+    if saved_at(recipe.model):
+        try:
+            return list(read_record(ready.loaded.folder.path).measurements)
+        except LowRankError:  # a folder without a record
+            return []
+    rows, study = [], ready.bench.study
+    for name in TEXTS:
+        try:
+            text = read_text(name)
+            dense = study.dense(text, EVALUATION_WINDOWS)
+            now = study.evaluation(recipe, ready.plan, text, EVALUATION_WINDOWS)
+        except LowRankError:  # one that is not on this machine, or that a model must write first
+            continue
+        if now:
+            rows += [row(which, m) for which, m in (("dense", dense), ("compressed", now)) if m]
+    return rows
+
+
+def _save(ready: Ready, recipe: Recipe, target: Path, storage: str, rows: list[dict[str, Any]]) -> Job[int]:
     from ..export.save import save
 
     yield Progress("save", 0, 1, target.name)
@@ -124,7 +147,7 @@ def _save(ready: Ready, recipe: Recipe, target: Path, storage: str) -> Job[int]:
         ranks, made, stored = ready.plan.site_ranks(ready.units), recipe.model_dump(mode="json"), recipe.storage
         base = recipe.model if hub_id(recipe.model) else Path(recipe.model).name
     as_stored = storage if storage == "merged" else stored
-    return save(model, ready.loaded.tokenizer, target, ranks, made, base, as_stored, base_folder=folder.path)
+    return save(model, ready.loaded.tokenizer, target, ranks, made, base, as_stored, rows, base_folder=folder.path)
 
 
 def report_of(view: View, visit: Visit, held: dict) -> str:

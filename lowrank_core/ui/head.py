@@ -70,6 +70,7 @@ def telling(house: House, handler: Callable) -> Callable:
         values = []
         for values in handler(*args, **kwargs):
             yield [*values, house.jobs.line(session)]
-        yield [*values, house.jobs.line(session)]  # gradio sends the last ones twice anyhow
+        # not the values again: a file among them was handed over and is gone
+        yield [*[gr.skip()] * len(values), house.jobs.line(session)]
 
     return run

@@ -105,7 +105,7 @@ def connect(page: Loader, house: House, model: gr.State, head: Head, see_page: s
         shown = drawing.draw(view, visit, plan, view.points, None, status)
         yield [
             "", recipe.model, squeeze_events.strip_value(house, recipe, session), *see.whole(view, how, keep),
-            gr.Dropdown(choices=see.handlers.site_choices(view), value=None),
+            gr.Dropdown(choices=[squeeze.NO_SITE, *see.handlers.site_choices(view)], value=""),
             gr.CheckboxGroup(choices=sorted({s.role for s in view.body.sites}), value=[]),
             gr.CheckboxGroup(choices=sorted({s.block for s in view.body.sites}), value=[]), text,
             *squeeze.values(shown, ""), *spellings(made_by(recipe), address(request)),

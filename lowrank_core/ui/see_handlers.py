@@ -65,15 +65,15 @@ def channels(view: View, path: str, how: str, scaled: bool = False) -> tuple:
     """Plot B and its caption: sorted, by channel, or token by token; `scaled`: after ASVD's scaling, too."""
     summary = view.study.summary(view.body.site(path).group)
     said = [plots.channel_caption(summary)]
+    alpha = METHODS["asvd-0"].settle()["alpha"] if scaled else None
     if how == "Tokens":
-        figure = plots.token_heatmap(summary)
+        figure = plots.token_heatmap(summary, alpha)
         said.append(plots.token_caption(summary))
     else:
-        alpha = METHODS["asvd-0"].settle()["alpha"] if scaled else None
         figure = plots.channel_profile(summary, how == "By channel", alpha)
-        if scaled:
-            after = plots.rms_after(summary, alpha)
-            said.append(plots.scaled_caption(summary.outlier_ratio, float(after.max() / np.median(after))))
+    if scaled:
+        after = plots.rms_after(summary, alpha)
+        said.append(plots.scaled_caption(summary.outlier_ratio, float(after.max() / np.median(after))))
     return figure, " ".join([*said, how_measured(view)])
 
 

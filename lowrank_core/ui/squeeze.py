@@ -17,6 +17,8 @@ from .kv_squeeze import KVPart
 from .see_handlers import site_choices
 from .view import View
 
+NO_SITE = ("none", "")  # in the menu of layers
+
 DEFAULTS = Recipe(allocator="strs", measure="settled")  # the search that can be watched
 SPELLINGS = {"Command line": "shell", "YAML": "yaml", "Python": "python", "Link": None}  # label → language
 
@@ -142,7 +144,9 @@ def layout(plan: str, said: str, view: View) -> Squeeze:
                 elem_id="measure-what",
             )
             best = gr.Button("Best recipe", size="sm", elem_id="best")
-            site = gr.Dropdown(site_choices(view), value=None, label="Highlighted layer", elem_id="squeeze-site")
+            site = gr.Dropdown(
+                [NO_SITE, *site_choices(view)], value="", label="Highlighted layer", elem_id="squeeze-site"
+            )
             with gr.Accordion("A rank by hand, a target perplexity", open=False):
                 rank = gr.Textbox(
                     label="Rank of the highlighted layer", placeholder="a number, or dense", max_lines=1, elem_id="rank"

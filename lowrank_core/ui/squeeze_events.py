@@ -47,7 +47,7 @@ def connect(
             house.next_turn(request.session_hash)
             house.visit(request.session_hash).said = explain(error)
             return [*values(None, explain(error)), -1, *[gr.skip()] * 8]
-        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
+        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site or None)
         visit = house.visit(request.session_hash)
         if visit.turn != number:
             return [gr.skip()] * 17  # a newer change is being answered: an older answer must not come after it
@@ -67,7 +67,7 @@ def connect(
         *choices, site = choices
         try:
             recipe = make_recipe(recipe_values(name, *choices))
-            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site)
+            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site or None)
         except LowRankError:  # the preview says so
             shown = None
         return [*values(shown, "")[:6], drawn or shown is not None]
@@ -80,7 +80,7 @@ def connect(
             return  # a bad recipe: said by the preview
         session = request.session_hash
         recipe = make_recipe(recipe_values(name, *choices))
-        states = handlers.settle(house, recipe, session, number, site)
+        states = handlers.settle(house, recipe, session, number, site or None)
         visit = house.visit(session)
         for shown, status in guarded(states, lambda line: (None, line)):
             if visit.turn == number:
@@ -112,7 +112,7 @@ def connect(
         button.click(act, fixing, page.rest, **quiet).then for button, act in ((page.fix, fixed), (page.free, freed))
     ]
     for picked in page.picked[:2]:  # a layer's line or its place in the plan
-        chains.append(picked.submit(lambda path: path, picked, page.site, **quiet).then)
+        chains.append(picked.submit(highlighted, [picked, page.site], page.site, **quiet).then)
     chains.append(page.picked[2].submit(restore, page.picked[2], page.choices, **quiet).then)
     chosen = [page.method, page.allocator, page.storage, page.walk]
     best = [BEST["method"], BEST["allocator"], BEST["storage"], True]
@@ -152,12 +152,17 @@ def connect(
     gr.on(moved, latents, [model, *page.choices], page.kv.shown, trigger_mode="always_last", **quiet)
 
 
+def highlighted(path: str, now: str | None) -> str:
+    """The layer that a click on one highlights; none where it was that one before."""
+    return "" if path == now else path
+
+
 def fixed(rest: dict, site: str | None, rank: str) -> dict:
     """The recipe's other fields with the highlighted layer kept at a rank, or dense; what is no rank is said later."""
     word = rank.strip().lower()
     if not site or not word:
         return rest
-    kept = None if word == "dense" else int(word) if word.isdigit() else -1
+    kept = None if word == "dense" else int(word) if word.isdigit() else word
     return {**rest, "overrides": {**rest.get("overrides", {}), site: kept}}
 
 

@@ -67,5 +67,5 @@ def test_compress_mistakes(lowrank, tiny, tiny_file, tmp_path) -> None:
         assert says in lowrank(*line, "--recipe", file).refused()
         assert says in lowrank(*line, "--set", f"kv_ratio={wrong}").refused()
     file.write_text("kv_ratio: half\n")
-    assert "kv_ratio is wrong" in lowrank(*line, "--recipe", file).refused()
+    assert "kv_ratio cannot be 'half'" in lowrank(*line, "--recipe", file).refused()
     assert "keeps no latents" in lowrank(*line, "--kv-ratio", "0.5", "--storage", "merged").refused()

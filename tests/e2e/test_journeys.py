@@ -32,7 +32,7 @@ def test_a_visitor_looks(page):
         page.keyboard.press("ArrowLeft")
     wait_for(lambda: page.locator("#readout").inner_text() != before, 5, "the readout follows the keep slider")
     page.locator("#how").get_by_text("Tokens").click()
-    wait_for(lambda: "channel, loudest first" in page.locator("#plot-b").inner_html(), 5, "the token picture")
+    wait_for(lambda: "by its loudest token" in page.locator("#plot-b").inner_html(), 5, "the token picture")
 
 
 def test_a_researcher_drags(page):

@@ -13,8 +13,15 @@ def test_a_plan_is_measured_and_taken_away(page, browser, tmp_path):
     with page.expect_download() as saved:
         page.locator("#export-recipe").click()
     assert yaml.safe_load(saved.value.path().read_text("utf-8"))["ratio"] == 0.3
+    page.set_viewport_size({"width": 390, "height": 844})  # the table scrolls in its place: the page does not
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    page.locator("#export-folder").click()
+    page.wait_for_selector("#export-file a[href*='.zip']", timeout=60_000)
+    page.wait_for_selector("#loaded:has(.idle)")
+    assert page.locator(".toast-wrap .error, .toast-body.error").count() == 0
     page.locator("#export-report").click()
-    page.wait_for_selector("#export-file a", timeout=60_000)
+    page.wait_for_selector("#export-file a[href*='.html']", timeout=60_000)
     with page.expect_download() as saved:
         page.locator("#export-file a").first.click()
     report = tmp_path / "report.html"

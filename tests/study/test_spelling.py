@@ -185,3 +185,16 @@ def test_a_link_without_a_recipe_is_none() -> None:
 def test_settings_that_are_none(pair) -> None:
     with pytest.raises(BadValue, match="none of a recipe"):
         spelling.settings_of([pair])
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"ratio": None}, "ratio cannot be nothing.*Give for example 0.3"),
+        ({"overrides": {"blocks.0.q": "many"}}, "rank of blocks.0.q cannot be 'many'.*or dense"),
+        ({"colour": "red"}, "colour is wrong.*It takes: model, "),
+    ],
+)
+def test_a_bad_value_is_said_with_what_would_do(values, says) -> None:
+    with pytest.raises(BadValue, match=says):
+        recipe_of(values)

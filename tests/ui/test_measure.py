@@ -149,6 +149,22 @@ def test_the_lines_on_the_page_load_the_zip(house, recipe, storage, tmp_path):
     assert parameters == view.body.parameters - view.body.site_parameters + kept and tokens > 300
 
 
+def test_the_card_in_the_zip_says_what_was_measured(house, recipe, tmp_path):
+    from lowrank_core.study.compress import evaluate
+
+    known = recipe.model_copy(update={"ratio": 0.25})
+    *_, (packed, _) = export_handlers.folder(house, known, "a", "factored")
+    name = f"{export_handlers.folder_name(known)}/README.md"
+    with zipfile.ZipFile(packed) as z:
+        assert "Nothing was measured" in z.read(name).decode("utf-8")
+    bench, plan = house.bench(known), house.visit("a").plan
+    found = evaluate(bench, read_text("demo-test"), recipe=known, plan=plan)
+    *_, (packed, _) = export_handlers.folder(house, known, "a", "factored")
+    with zipfile.ZipFile(packed) as z:
+        card = z.read(name).decode("utf-8")
+    assert f"{found.perplexity:.3f}"[:5] in card and "demo-test" in card and "Nothing was measured" not in card
+
+
 def test_a_public_host_uploads_with_the_visitors_own_token(tmp_path, recipe, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_server")
     with pytest.raises(LowRankError, match="no token"):

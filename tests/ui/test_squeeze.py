@@ -239,8 +239,10 @@ def test_another_method_is_shown_at_once(house):
 
 def test_a_rank_that_is_none_and_a_target_that_is_none_are_said(house):
     path = house.view(Recipe()).body.sites[3].path
-    wrong = recipe_of({"overrides": squeeze_events.fixed({}, path, "many")["overrides"]})
-    assert "fits no site" in squeeze_handlers.preview(house, wrong, "a", None)[1]
+    with pytest.raises(LowRankError, match="cannot be 'many'.*whole number, or dense"):
+        recipe_of({"overrides": squeeze_events.fixed({}, path, "many")["overrides"]})
+    wrong = recipe_of({"overrides": squeeze_events.fixed({}, path, "9999")["overrides"]})
+    assert "cannot be 9999.** Give 1 to" in squeeze_handlers.preview(house, wrong, "a", None)[1]
     with pytest.raises(LowRankError, match="target"):
         values = choices.recipe_values("demo", "asvd-i", "strs", 0.3, "demo", None, [], 0, "factored", False)
         recipe_of({**values, "target": "much"})
