@@ -108,6 +108,7 @@ def _loading(name: str, storage: str) -> str:
         return f"{code}\n{note}"
     return "\n".join([
         code,
+        "`lowrank_core` is the library of the Lowrank Explorer: run this in its folder, or with that on PYTHONPATH. "
         "The import teaches transformers this format. A process without it stops with a size mismatch, on purpose: "
         "the alternative would be invented weights. vLLM, llama.cpp, Ollama and other engines do not read it: "
         "`python -m lowrank_core export FOLDER --merged OUT` writes an ordinary dense checkpoint for them, as large "

@@ -1,5 +1,6 @@
 """Plot E: what each site loses at each keep, predicted and measured."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,7 +36,12 @@ def sensitivity_curves(
         _add(made, [s], {s.path: predicted[s.path]} if s.path in predicted else {}, s.label, color, symbol, 3.0, 1.0)
         _add_measured(made, [s], points, f"{s.label}", color, symbol, 4.0, 1.0)
     made.update_xaxes(title="keep: share of the site's parameters", range=[0.05, 0.95], tickformat=".0%")
-    made.update_yaxes(title="loss above dense, nats per token", type="log", exponentformat="power")
+    made.update_yaxes(
+        title="loss above dense, nats per token",
+        type="log",
+        exponentformat="power",
+        autorangeoptions={"minallowed": math.log10(FLOOR) - 0.1},  # bars of points that are drawn there reach below
+    )
     mark(made, keep, f"keep {keep:.0%}", name="keep")
     return made
 

@@ -35,6 +35,8 @@ def figure(height: int = 340, **layout) -> go.Figure:
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 11}, "maxheight": 0.37,
                    "tracegroupgap": 0},  # fmt: skip
         "template": "none",
+        # few buttons, so that they do not lie over a legend; pictures are taken by the links below a plot
+        "modebar": {"remove": ["toImage", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]},
     }
     return go.Figure(layout={**base, **axes, **layout})
 

@@ -62,15 +62,17 @@ def note(reply, device: str) -> str:
 
 def parting(first, second, tokenizer) -> str:
     """Where the two replies part."""
-    same = 0
-    for a, b in zip(first.tokens, second.tokens, strict=False):
-        if a != b:
-            break
-        same += 1
+    same = shared(first, second)
     if first.tokens == second.tokens:
         return f"The same for all {same} tokens{'' if first.finished and second.finished else ' so far'}."
     words = [repr(tokenizer.decode([r.tokens[same]])) if same < len(r.tokens) else "the end" for r in (first, second)]
     return f"The same for {same} tokens, then {words[0]} against {words[1]}."
+
+
+def shared(first, second) -> int:
+    """How many tokens two replies begin with alike."""
+    pairs = enumerate(zip(first.tokens, second.tokens, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first.tokens), len(second.tokens)))
 
 
 def chat_lane(session: str) -> str:
@@ -181,7 +183,8 @@ def _after(house: House, lane: str, turn: int, shown: list[Ready], last: _Last, 
     with house.device():
         found = token_divergence(shown[first].model, shown[second].model, last.prompts[first], tokens)
     decode = shown[first].loaded.tokenizer.decode
-    drawn = strip(found, (shown[first].side.label, shown[second].side.label), lambda t: decode([t]))
+    labels = shown[first].side.label, shown[second].side.label
+    drawn = strip(found, labels, lambda t: decode([t]), shared(*last.replies))
     turned = last.turned
     yield Turned(turned.left, turned.right, notes, turned.between, drawn), ""
 

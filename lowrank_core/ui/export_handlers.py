@@ -65,7 +65,10 @@ def folder(house: House, recipe: Recipe, session: str, storage: str) -> Generato
         except BaseException:  # a visitor who left, too
             shutil.rmtree(kept, ignore_errors=True)
             raise
-        yield str(packed), f"{packed.name}: {size(packed.stat().st_size)}. Unpack it, then run the lines beside."
+        line = f"{packed.name}: {size(packed.stat().st_size)}. Unpack it, then run the lines beside"
+        if storage != "merged":
+            line += " where `lowrank_core` is: in this studio's own folder, or with that on PYTHONPATH"
+        yield str(packed), f"{line}."
 
 
 def push(

@@ -88,7 +88,10 @@ def connect(page: Learn, tab: gr.Tab, model: gr.State, read: Callable[[str, str]
         said = handlers.words(lesson, layers, choice)
         slider = Ratio(control.low, control.high, value, step=control.step, label=control.label)
         buttons = [
-            gr.Button(text, variant="primary" if answer is not None and i == said.right else "secondary")
+            gr.Button(
+                f"{text} · your answer" if i == answer != said.right else text,
+                variant="primary" if answer is not None and i == said.right else "secondary",
+            )
             for i, text in enumerate(said.options)
         ]
         return [

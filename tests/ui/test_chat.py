@@ -38,6 +38,9 @@ def test_both_models_answer_and_are_compared(house):
     assert last.between.startswith("The same for")
     tokens = house.model("demo").tokenizer("A cow says moo.", add_special_tokens=False).input_ids
     assert last.strip.count("data-tip") == len(tokens) and "KL" in last.strip
+    same = int(re.search(r"The same for (?:all )?(\d+)", last.between)[1])
+    marked = [i for i, span in enumerate(last.strip.split("<span")[1:]) if 'class="parts"' in span.split(">")[0]]
+    assert marked == ([same] if same < len(tokens) else [])
     assert "Dense: &#x27;A&#x27;" in last.strip and "Small: " in last.strip
 
 
