@@ -70,7 +70,7 @@ def telling(house: House, handler: Callable) -> Callable:
         values = []
         for values in handler(*args, **kwargs):
             yield [*values, house.jobs.line(session)]
-        # not the values again: a file among them was handed over and is gone
-        yield [*[gr.skip()] * len(values), house.jobs.line(session)]
+        # the last values again, but for a file: it was handed over and is gone
+        yield [*(gr.skip() if isinstance(v, gr.File) else v for v in values), house.jobs.line(session)]
 
     return run

@@ -135,5 +135,6 @@ def test_eight_visitors_at_once(public) -> None:
     assert not (after["line"] or after["held"] or after["device"] or after["users"]), after
     states = found["states"]
     assert max(s["line"] for s in states) > 1, "they did stand in line"
-    half = [s["memory"] for s in states][len(states) // 2]
-    assert after["memory"] < half * 1.25 + 50e6, (half, after["memory"])
+    # in 20 seconds models are still being loaded for the first time: whether it stays flat, the three minutes tell
+    most = max(s["memory"] for s in states)
+    assert after["memory"] < 1.1 * most + 50e6 and most < 2.5e9, (most, after["memory"])

@@ -1,6 +1,7 @@
 """What runs, in words."""
 
 import threading
+from unittest.mock import ANY
 
 import gradio as gr
 import pytest
@@ -81,6 +82,16 @@ def test_a_handler_tells_what_runs_beside_its_values(house):
 
     values = list(telling(house, handler)(gr.Request(session_hash="a"), "!"))
     first, second = (f'<span class="running">{said}</span>' for said in ("First!", "Second"))
-    assert values[:2] == [["First!", first], ["Second", second]]
-    # the last value is not sent again: a file that was handed over is gone by then
-    assert values[2:] == [[gr.skip(), IDLE]]
+    assert values == [["First!", first], ["Second", second], ["Second", IDLE]]
+
+
+def test_a_file_is_not_handed_over_twice(house, tmp_path):
+    file = tmp_path / "model.zip"
+    file.write_text("weights")
+
+    def handler(request: gr.Request):
+        yield [gr.File(value=str(file)), "Packed."]
+        file.unlink()
+
+    one, two = telling(house, handler)(gr.Request(session_hash="a"))
+    assert one[:2] == [ANY, "Packed."] and two == [gr.skip(), "Packed.", IDLE]
