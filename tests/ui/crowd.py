@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 from ..tiny import tiny_llama
@@ -220,23 +221,31 @@ def visit(url: str, number: int, seconds: float, ready, replies: dict, failures:
         until, deed = time.monotonic() + seconds, "chat"
         while time.monotonic() < until:
             counts[deed] = counts.get(deed, 0) + 1
-            if deed == "drag":
-                visitor.drag(4.0)
-            elif deed == "cancel":
-                (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(0.3)
-            elif deed == "chat":
-                for side, (asked, answered) in enumerate(visitor.chat(60.0)):
-                    assert asked == visitor.question, f"somebody else's words: {asked}"
-                    counts["answered"] = counts.get("answered", 0) + 1
-                    if side == 0:  # the dense model says the same whenever it is asked
-                        replies.setdefault(f"{visitor.model}: {asked}", set()).add(answered)
-            elif deed == "load":
-                visitor.load(visitor.rng.choice((*MODELS, "../x", "no/such-model")))
-            else:
-                nonsense(visitor, visitor.rng.choice(list(NONSENSE)))
+            try:
+                act(visitor, deed, replies, counts)
+            except CancelledError:  # gradio's client: a stream that the server ends as idle may take a new call along
+                counts["cut off"] = counts.get("cut off", 0) + 1
             deed = visitor.rng.choice(("drag", "drag", "chat", "chat", "load", "nonsense", "cancel"))
     except BaseException as error:
         failures.append(f"visitor {number}: {type(error).__name__}: {error}")
+
+
+def act(visitor: Visitor, deed: str, replies: dict, counts: dict) -> None:
+    """One deed, and what came back of it."""
+    if deed == "drag":
+        visitor.drag(4.0)
+    elif deed == "cancel":
+        (visitor.drag if visitor.rng.random() < 0.5 else visitor.chat)(0.3)
+    elif deed == "chat":
+        for side, (asked, answered) in enumerate(visitor.chat(60.0)):
+            assert asked == visitor.question, f"somebody else's words: {asked}"
+            counts["answered"] = counts.get("answered", 0) + 1
+            if side == 0:  # the dense model says the same whenever it is asked
+                replies.setdefault(f"{visitor.model}: {asked}", set()).add(answered)
+    elif deed == "load":
+        visitor.load(visitor.rng.choice((*MODELS, "../x", "no/such-model")))
+    else:
+        nonsense(visitor, visitor.rng.choice(list(NONSENSE)))
 
 
 def nonsense(visitor: Visitor, name: str) -> None:

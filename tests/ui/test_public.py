@@ -130,6 +130,7 @@ def test_eight_visitors_at_once(public) -> None:
     found = crowd(public, clients=8, seconds=20)
     assert not found["failures"] and not found["stuck"], found["failures"]
     assert all(len(said) == 1 for said in found["replies"].values()), "one question, one model, one reply"
+    assert found["counts"].get("cut off", 0) <= 1, found["counts"]
     assert found["counts"].get("answered", 0) > 0 and set(found["counts"]) >= {"drag", "chat"}
     after = found["after"]
     assert not (after["line"] or after["held"] or after["device"] or after["users"]), after
