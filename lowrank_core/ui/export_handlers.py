@@ -125,12 +125,14 @@ def measured(ready: Ready, recipe: Recipe) -> list[dict[str, Any]]:
         except LowRankError:  # a folder without a record
             return []
     rows, study = [], ready.bench.study
-    for name in TEXTS:
+    for name, source in TEXTS.items():
+        if source.hub and not source.hub.cached(name).exists():  # to read it would be to fetch it
+            continue
         try:
             text = read_text(name)
             dense = study.dense(text, EVALUATION_WINDOWS)
             now = study.evaluation(recipe, ready.plan, text, EVALUATION_WINDOWS)
-        except LowRankError:  # one that is not on this machine, or that a model must write first
+        except LowRankError:  # one that cannot be read here
             continue
         if now:
             rows += [row(which, m) for which, m in (("dense", dense), ("compressed", now)) if m]

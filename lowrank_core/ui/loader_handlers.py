@@ -96,9 +96,8 @@ def memory_line(host: Host, name: str, folder: ModelFolder | None, way: Way = AU
         weights = 2 * stored if dtype == "float32" else stored
         what = "Gated: accept its terms on the Hub first. " + what if suggestion.gated else what
     as_loaded = f", {size(weights)} in {dtype}" if weights != stored else ""
-    line = f"{what} {size(stored)} of weights{as_loaded}; about {size(needed(weights))} of {where.upper()} memory to "
-    line += "work on, "
-    line += f"{size(free)} are free."
+    line = f"{what} {size(stored)} of weights{as_loaded}; about {size(needed(weights))} of {where.upper()} memory "
+    line += f"to work on, {size(free)} are free."
     if where == "cpu" and dtype == "bfloat16" and not host.public and slow_bfloat16():
         line += " This CPU computes bfloat16 slowly: float32 is faster, where it fits."
     limit = host.model_bytes

@@ -47,7 +47,7 @@ def connect(
             house.next_turn(request.session_hash)
             house.visit(request.session_hash).said = explain(error)
             return [*values(None, explain(error)), -1, *[gr.skip()] * 8]
-        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site or None)
+        shown, trouble, number = handlers.preview(house, recipe, request.session_hash, site)
         visit = house.visit(request.session_hash)
         if visit.turn != number:
             return [gr.skip()] * 17  # a newer change is being answered: an older answer must not come after it
@@ -67,7 +67,7 @@ def connect(
         *choices, site = choices
         try:
             recipe = make_recipe(recipe_values(name, *choices))
-            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site or None)
+            shown = None if drawn else handlers.standing_plan(house, recipe, request.session_hash, site)
         except LowRankError:  # the preview says so
             shown = None
         return [*values(shown, "")[:6], drawn or shown is not None]
@@ -80,7 +80,7 @@ def connect(
             return  # a bad recipe: said by the preview
         session = request.session_hash
         recipe = make_recipe(recipe_values(name, *choices))
-        states = handlers.settle(house, recipe, session, number, site or None)
+        states = handlers.settle(house, recipe, session, number, site)
         visit = house.visit(session)
         for shown, status in guarded(states, lambda line: (None, line)):
             if visit.turn == number:

@@ -149,8 +149,12 @@ def test_the_lines_on_the_page_load_the_zip(house, recipe, storage, tmp_path):
     assert parameters == view.body.parameters - view.body.site_parameters + kept and tokens > 300
 
 
-def test_the_card_in_the_zip_says_what_was_measured(house, recipe, tmp_path):
+def test_the_card_in_the_zip_says_what_was_measured(house, recipe, tmp_path, monkeypatch):
+    from lowrank_core.calibration import hub
     from lowrank_core.study.compress import evaluate
+
+    fetched = []
+    monkeypatch.setattr(hub, "fetch", lambda key, source: fetched.append(key) or b"Once upon a time. " * 99)
 
     known = recipe.model_copy(update={"ratio": 0.25})
     *_, (packed, _) = export_handlers.folder(house, known, "a", "factored")
@@ -163,6 +167,7 @@ def test_the_card_in_the_zip_says_what_was_measured(house, recipe, tmp_path):
     with zipfile.ZipFile(packed) as z:
         card = z.read(name).decode("utf-8")
     assert f"{found.perplexity:.3f}"[:5] in card and "demo-test" in card and "Nothing was measured" not in card
+    assert not fetched, "to write a card no data set is fetched"
 
 
 def test_a_public_host_uploads_with_the_visitors_own_token(tmp_path, recipe, monkeypatch):
