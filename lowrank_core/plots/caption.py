@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..types import ChannelSummary, Plan, Site, Spectrum
+from .channels import map_after
 
 INPUT_OF = {
     "qkv": "the q, k and v projections",
@@ -47,10 +48,11 @@ def map_caption(summaries: Sequence[ChannelSummary]) -> str:
     )
 
 
-def token_caption(summary: ChannelSummary) -> str:
-    """What the token picture shows, and how much of its brightest channel one token makes."""
-    tokens, channels = summary.map_values.shape
-    at, channel = np.unravel_index(summary.map_values.argmax(), summary.map_values.shape)
+def token_caption(summary: ChannelSummary, alpha: float | None = None) -> str:
+    """What the token picture shows, and where it is brightest; `alpha`: after ASVD's scaling, as in the picture."""
+    shown = map_after(summary, alpha)
+    tokens, channels = shown.shape
+    at, channel = np.unravel_index(shown.argmax(), shown.shape)
     return (
         f"The first {tokens} tokens, and the {channels} channels that are loudest at one of them. A bright column is "
         f"loud at every token, a bright cell at one: brightest is {summary.map_tokens[at]!r} in channel "

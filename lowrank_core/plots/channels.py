@@ -77,12 +77,17 @@ def scaling(summary: ChannelSummary, alpha: float) -> np.ndarray:
     return factors * np.median(summary.rms) / max(float(np.median(summary.rms * factors)), tiny)
 
 
+def map_after(summary: ChannelSummary, alpha: float | None) -> np.ndarray:
+    """(t, c) |x| of the first tokens in the loudest channels; with `alpha`, after ASVD's scaling."""
+    return summary.map_values if alpha is None else summary.map_values * scaling(summary, alpha)[summary.map_channels]
+
+
 def token_heatmap(summary: ChannelSummary, alpha: float | None = None) -> go.Figure:
     """|x| of the loudest channels over the first tokens: spikes on single tokens show as short bright dashes.
 
     `alpha`: after ASVD's scaling, the channels in the order they had before it.
     """
-    loud = summary.map_values if alpha is None else summary.map_values * scaling(summary, alpha)[summary.map_channels]
+    loud = map_after(summary, alpha)
     values = np.log10(np.maximum(loud, 1e-3))
     low, high = int(np.floor(values.min())), int(np.ceil(values.max()))
     labels = [f"{i} {t!r}" for i, t in enumerate(summary.map_tokens)]

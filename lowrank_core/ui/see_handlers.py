@@ -68,7 +68,7 @@ def channels(view: View, path: str, how: str, scaled: bool = False) -> tuple:
     alpha = METHODS["asvd-0"].settle()["alpha"] if scaled else None
     if how == "Tokens":
         figure = plots.token_heatmap(summary, alpha)
-        said.append(plots.token_caption(summary))
+        said.append(plots.token_caption(summary, alpha))
     else:
         figure = plots.channel_profile(summary, how == "By channel", alpha)
     if scaled:

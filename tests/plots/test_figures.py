@@ -154,3 +154,13 @@ def test_captions_equal_the_data() -> None:
     assert plots.plan_caption(PLAN, SITES).startswith("8 of 56")
     one, two = (plots.tradeoff_caption(n, "strs, pivoted") for n in (1, 2))
     assert "1 plan measured" in one and "2 plans measured" in two and "(strs, pivoted)" in one
+
+
+def test_the_token_picture_and_its_caption_follow_the_scaling() -> None:
+    before, after = (plots.token_heatmap(SUMMARIES[3], alpha) for alpha in (None, 0.5))
+    factors = plots.rms_after(SUMMARIES[3], 0.5) / SUMMARIES[3].rms
+    expected = SUMMARIES[3].map_values * factors[SUMMARIES[3].map_channels]
+    assert np.allclose(after.data[0].customdata, expected) and not np.allclose(before.data[0].customdata, expected)
+    token, channel = np.unravel_index(expected.argmax(), expected.shape)
+    said = f"{SUMMARIES[3].map_tokens[token]!r} in channel {SUMMARIES[3].map_channels[channel]}."
+    assert said in plots.token_caption(SUMMARIES[3], 0.5)

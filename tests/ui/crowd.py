@@ -291,9 +291,8 @@ def main() -> None:
             found = crowd(studio, options.clients, options.seconds)
         finally:
             studio.close()
-    memory = [round(s["memory"] / 1e6) for s in found["states"]]
     print(json.dumps({k: v for k, v in found.items() if k != "states"}, indent=1))
-    print(f"memory, MB, each second: {memory}")
+    print("memory, MB, each second:", [round(s["memory"] / 1e6) for s in found["states"]])
     print(f"longest line: {max(s['line'] for s in found['states'])}")
 
 
